@@ -1,0 +1,320 @@
+//! The bundle: the one artefact that passes from training to serving.
+//!
+//! A folder with `model.json` (what the model is, how it was trained, what it scored) and
+//! `weights.safetensors`. Opening one checks everything that serving relies on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::spec::NetworkSpec;
+use crate::weights::{Weights, WeightsDtype, WeightsError};
+
+/// The version that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The description's file name in a bundle.
+pub const MANIFEST_FILE: &str = "model.json";
+
+/// The weights' file name in a bundle.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+
+/// Where the numbers are, and that they are the right ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsEntry {
+    /// File name beside `model.json`.
+    pub file: String,
+    /// Lower-case hexadecimal hash of the file.
+    pub sha256: String,
+    /// How a number is stored.
+    pub dtype: WeightsDtype,
+}
+
+/// What a model got right on one split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Faces.
+    pub samples: usize,
+    /// Share of faces whose label is the most probable one, single pass.
+    pub accuracy: f64,
+    /// Recall by emotion name.
+    pub recall: BTreeMap<String, f64>,
+}
+
+/// `model.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Name, input, preprocessing, labels and layers.
+    pub network: NetworkSpec,
+    /// Where the numbers are.
+    pub weights: WeightsEntry,
+    /// Logits are divided by it before the softmax; 1 until fitted.
+    pub temperature: f32,
+    /// How it was trained: the configuration and what came of it, for people and for reruns.
+    pub training: serde_json::Value,
+    /// Scores by split.
+    pub scores: BTreeMap<String, Score>,
+    /// Terms of the data that it was trained on.
+    pub data_licence: String,
+    /// What the model is for, what it cannot do: a few sentences.
+    pub card: String,
+}
+
+impl Manifest {
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        self.network.name()
+    }
+}
+
+/// Why a bundle is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// A file cannot be read or written.
+    #[error("cannot access {path}: {source}")]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// By the system.
+        source: io::Error,
+    },
+    /// `model.json` does not read.
+    #[error("{MANIFEST_FILE}: {0}")]
+    Manifest(String),
+    /// A bundle of another time.
+    #[error("{MANIFEST_FILE}: format_version is {found}; this program reads {FORMAT_VERSION}")]
+    Version {
+        /// In the file.
+        found: u32,
+    },
+    /// Other bytes than those that `model.json` speaks of.
+    #[error("{file}: sha256 is {found}, but {MANIFEST_FILE} expects {expected}; the file is damaged or belongs to another bundle")]
+    Hash {
+        /// File.
+        file: String,
+        /// Of the bytes.
+        found: String,
+        /// By `model.json`.
+        expected: String,
+    },
+    /// The weights do not fit the network.
+    #[error("{file}: {source}")]
+    Weights {
+        /// File.
+        file: String,
+        /// What is wrong with them.
+        source: WeightsError,
+    },
+}
+
+/// A checked model: what it is, and its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bundle {
+    manifest: Manifest,
+    weights: Weights,
+}
+
+impl Bundle {
+    /// Reads a bundle's folder.
+    ///
+    /// # Errors
+    /// Any [`BundleError`].
+    pub fn open(folder: &Path) -> Result<Self, BundleError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).map_err(|source| BundleError::Io { path, source })
+        };
+        let json = read(MANIFEST_FILE)?;
+        Self::from_bytes(&json, &read(WEIGHTS_FILE)?)
+    }
+
+    /// Takes the two files' bytes.
+    ///
+    /// # Errors
+    /// Any [`BundleError`] but [`BundleError::Io`].
+    pub fn from_bytes(model_json: &[u8], weights: &[u8]) -> Result<Self, BundleError> {
+        let value: serde_json::Value =
+            serde_json::from_slice(model_json).map_err(|e| BundleError::Manifest(e.to_string()))?;
+        match value.get("format_version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(FORMAT_VERSION) => {}
+            Some(version) => return Err(BundleError::Version { found: version.try_into().unwrap_or(u32::MAX) }),
+            None => return Err(BundleError::Manifest("format_version is missing".to_owned())),
+        }
+        let manifest: Manifest =
+            serde_json::from_value(value).map_err(|e| BundleError::Manifest(e.to_string()))?;
+        if !(manifest.temperature.is_finite() && manifest.temperature > 0.0) {
+            let message = format!("temperature is {}; expected a number above 0", manifest.temperature);
+            return Err(BundleError::Manifest(message));
+        }
+        let entry = &manifest.weights;
+        if entry.file != WEIGHTS_FILE {
+            let message = format!("weights.file is '{}'; expected '{WEIGHTS_FILE}'", entry.file);
+            return Err(BundleError::Manifest(message));
+        }
+        let found = sha256(weights);
+        if found != entry.sha256 {
+            let expected = entry.sha256.clone();
+            return Err(BundleError::Hash { file: entry.file.clone(), found, expected });
+        }
+        let weights = Weights::from_safetensors(&manifest.network, weights)
+            .map_err(|source| BundleError::Weights { file: entry.file.clone(), source })?;
+        Ok(Self { manifest, weights })
+    }
+
+    /// What the model is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its architecture.
+    pub fn network(&self) -> &NetworkSpec {
+        &self.manifest.network
+    }
+
+    /// Its numbers.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+}
+
+/// A bundle about to be written; the hash follows from the weights.
+#[derive(Clone, Debug)]
+pub struct BundleDraft<'a> {
+    /// The architecture.
+    pub network: &'a NetworkSpec,
+    /// The numbers.
+    pub weights: &'a Weights,
+    /// How to store them.
+    pub dtype: WeightsDtype,
+    /// See [`Manifest`].
+    pub temperature: f32,
+    /// See [`Manifest`].
+    pub training: serde_json::Value,
+    /// See [`Manifest`].
+    pub scores: BTreeMap<String, Score>,
+    /// See [`Manifest`].
+    pub data_licence: String,
+    /// See [`Manifest`].
+    pub card: String,
+}
+
+impl BundleDraft<'_> {
+    /// Writes the two files into `folder`, each under a temporary name first. The description goes last, so
+    /// an interrupted write leaves a bundle whose hash does not match rather than a wrong one.
+    ///
+    /// # Errors
+    /// [`BundleError::Io`].
+    pub fn write(self, folder: &Path) -> Result<(), BundleError> {
+        let weights = self
+            .weights
+            .to_safetensors(self.dtype)
+            .map_err(|source| BundleError::Weights { file: WEIGHTS_FILE.to_owned(), source })?;
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            network: self.network.clone(),
+            weights: WeightsEntry { file: WEIGHTS_FILE.to_owned(), sha256: sha256(&weights), dtype: self.dtype },
+            temperature: self.temperature,
+            training: self.training,
+            scores: self.scores,
+            data_licence: self.data_licence,
+            card: self.card,
+        };
+        let mut json =
+            serde_json::to_string_pretty(&manifest).map_err(|e| BundleError::Manifest(e.to_string()))?;
+        json.push('\n');
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| BundleError::Io { path, source }
+        };
+        fs::create_dir_all(folder).map_err(io(folder))?;
+        for (name, bytes) in [(WEIGHTS_FILE, weights.as_slice()), (MANIFEST_FILE, json.as_bytes())] {
+            let path = folder.join(name);
+            write_whole(&path, bytes).map_err(io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file so that a reader sees the old bytes or the new ones, never a part: temporary name, sync, rename.
+///
+/// # Errors
+/// As the system says; the file under its final name is then unchanged.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use io::Write;
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let mut file = fs::File::create(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+        let network = NetworkSpec::from_json(include_str!("../../../configs/models/cnn6.json")).unwrap();
+        let weights = Weights::init(&network, 3);
+        BundleDraft {
+            network: &network,
+            weights: &weights,
+            dtype: WeightsDtype::F16,
+            temperature: 1.0,
+            training: serde_json::json!({"epochs": 1}),
+            scores: BTreeMap::new(),
+            data_licence: "research".to_owned(),
+            card: "a test".to_owned(),
+        }
+        .write(folder)
+        .unwrap();
+        (fs::read(folder.join(MANIFEST_FILE)).unwrap(), fs::read(folder.join(WEIGHTS_FILE)).unwrap())
+    }
+
+    #[test]
+    fn a_written_bundle_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path());
+        let bundle = Bundle::open(folder.path()).unwrap();
+        assert_eq!(bundle.manifest().name(), "cnn6");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file stays");
+    }
+
+    #[test]
+    fn damage_is_refused_with_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let (json, mut weights) = written(folder.path());
+        let text = String::from_utf8(json.clone()).unwrap();
+        let refusal = |json: &str, weights: &[u8]| {
+            Bundle::from_bytes(json.as_bytes(), weights).unwrap_err().to_string()
+        };
+        let newer = text.replace("\"format_version\": 1", "\"format_version\": 2");
+        assert!(refusal(&newer, &weights).contains("format_version is 2; this program reads 1"));
+        let unknown = text.replace("\"temperature\"", "\"temprature\"");
+        assert!(refusal(&unknown, &weights).contains("temprature"));
+        let cold = text.replace("\"temperature\": 1.0", "\"temperature\": 0.0");
+        assert!(refusal(&cold, &weights).contains("temperature is 0"));
+        let elsewhere = text.replace("\"weights.safetensors\"", "\"../secret\"");
+        assert!(refusal(&elsewhere, &weights).contains("expected 'weights.safetensors'"));
+        let cut = &weights[..weights.len() - 100];
+        assert!(refusal(&text, cut).contains("sha256"));
+        let rehashed = text.replace(&sha256(&weights), &sha256(cut));
+        assert!(refusal(&rehashed, cut).contains("not a readable safetensors file"));
+        *weights.last_mut().unwrap() ^= 1;
+        assert!(refusal(&text, &weights).contains("sha256"));
+        let missing = Bundle::open(&folder.path().join("nowhere")).unwrap_err().to_string();
+        assert!(missing.contains("model.json"), "{missing}");
+    }
+}
