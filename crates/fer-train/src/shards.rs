@@ -1,0 +1,156 @@
+//! Data parallelism on one machine: a mini-batch is cut into shards, each computed on its own thread.
+//!
+//! One step of burn's CPU backend scales badly over cores, independent steps scale almost perfectly; so each
+//! shard runs in a thread pool of one thread, with batch-norm statistics of its own, and the gradients are
+//! summed. On a GPU there is one shard.
+
+use anyhow::{Context, Result};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::module::Module;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Tensor, TensorData};
+use fer_model::network::Network;
+use fer_model::{Emotion, NetworkSpec};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Preprocessed faces, row-major `[samples, channels, height, width]`, and their labels.
+pub(crate) struct MiniBatch {
+    pub(crate) pixels: Vec<f32>,
+    pub(crate) labels: Vec<Emotion>,
+}
+
+/// What came of one step.
+pub(crate) struct StepOutcome {
+    pub(crate) gradients: GradientsParams,
+    /// Sum over the mini-batch.
+    pub(crate) loss: f64,
+    /// Faces whose most probable label was right, in training mode.
+    pub(crate) correct: usize,
+}
+
+pub(crate) struct Shards {
+    pools: Vec<ThreadPool>,
+    device: Device,
+}
+
+impl Shards {
+    pub(crate) fn new(device: Device, count: usize) -> Result<Self> {
+        let pools = (0..count.max(1))
+            .map(|_| ThreadPoolBuilder::new().num_threads(1).build())
+            .collect::<Result<_, _>>()
+            .context("cannot start the training threads")?;
+        Ok(Self { pools, device })
+    }
+
+    /// Runs `work` once per shard at the same time, over even ranges of `0..samples`.
+    fn each<T: Send>(&self, samples: usize, work: impl Fn(std::ops::Range<usize>) -> T + Sync) -> Vec<T> {
+        let count = self.pools.len();
+        let work = &work;
+        std::thread::scope(|scope| {
+            let running: Vec<_> = self
+                .pools
+                .iter()
+                .enumerate()
+                .map(|(i, pool)| (pool, samples * i / count..samples * (i + 1) / count))
+                .filter(|(_, range)| !range.is_empty())
+                .map(|(pool, range)| scope.spawn(move || pool.install(|| work(range))))
+                .collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// Forward and backward over a mini-batch of `samples`, whose parts `fetch` makes on the shards' threads.
+    /// `network` is on an autodiff device; its running statistics are updated.
+    pub(crate) fn step(
+        &self,
+        network: &Network,
+        spec: &NetworkSpec,
+        samples: usize,
+        label_smoothing: f64,
+        fetch: impl Fn(std::ops::Range<usize>) -> MiniBatch + Sync,
+    ) -> StepOutcome {
+        let device = self.device.clone().autodiff();
+        let parts = self.each(samples, |range| {
+            let batch = fetch(range);
+            // Leaves of its own, so that the shards' graphs stay apart; the numbers are shared.
+            let network = network.clone().fork(&device);
+            let targets = targets(&batch.labels, spec, label_smoothing, &device);
+            let logits = network.forward(images(batch.pixels, spec, &device));
+            let correct = count_correct(logits.clone().inner(), &batch.labels, spec);
+            let loss = (log_softmax(logits, 1) * targets).sum().neg();
+            let total: f32 = loss.clone().inner().into_scalar();
+            let gradients = (loss / samples as f64).backward();
+            (GradientsParams::from_grads(gradients, &network), f64::from(total), correct)
+        });
+        let mut sum = GradientsAccumulator::new();
+        let (mut loss, mut correct) = (0.0, 0);
+        for (gradients, part_loss, part_correct) in parts {
+            sum.accumulate(network, gradients);
+            loss += part_loss;
+            correct += part_correct;
+        }
+        StepOutcome { gradients: sum.grads(), loss, correct }
+    }
+
+    /// Logits of `samples` faces in inference mode, one row each; `network` is on the plain device.
+    pub(crate) fn logits(
+        &self,
+        network: &Network,
+        spec: &NetworkSpec,
+        samples: usize,
+        fetch: impl Fn(std::ops::Range<usize>) -> Vec<f32> + Sync,
+    ) -> Vec<Vec<f32>> {
+        const AT_ONCE: usize = 64;
+        let classes = spec.labels().len();
+        let parts = self.each(samples, |range| {
+            let mut rows = Vec::with_capacity(range.len());
+            for start in range.clone().step_by(AT_ONCE) {
+                let pixels = fetch(start..range.end.min(start + AT_ONCE));
+                let logits = host(network.forward(images(pixels, spec, &self.device)));
+                rows.extend(logits.chunks_exact(classes).map(<[f32]>::to_vec));
+            }
+            rows
+        });
+        parts.into_iter().flatten().collect()
+    }
+}
+
+fn images(pixels: Vec<f32>, spec: &NetworkSpec, device: &Device) -> Tensor<4> {
+    let input = spec.input();
+    let samples = pixels.len() / (input.channels * input.height * input.width);
+    let shape = [samples, input.channels, input.height, input.width];
+    Tensor::from_data(TensorData::new(pixels, shape), device)
+}
+
+/// Smoothed one-hot rows over the model's labels.
+fn targets(labels: &[Emotion], spec: &NetworkSpec, smoothing: f64, device: &Device) -> Tensor<2> {
+    let classes = spec.labels().len();
+    let floor = (smoothing / classes as f64) as f32;
+    let values: Vec<f32> = labels
+        .iter()
+        .flat_map(|label| {
+            spec.labels().iter().map(move |known| floor + if known == label { 1.0 - smoothing as f32 } else { 0.0 })
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, [labels.len(), classes]), device)
+}
+
+fn count_correct(logits: Tensor<2>, labels: &[Emotion], spec: &NetworkSpec) -> usize {
+    let rows = host(logits);
+    rows.chunks_exact(spec.labels().len())
+        .zip(labels)
+        .filter(|(row, label)| spec.labels()[most_probable(row)] == **label)
+        .count()
+}
+
+/// Index of the highest score; the first of equals.
+pub(crate) fn most_probable(row: &[f32]) -> usize {
+    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best }).0
+}
+
+fn host(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_to_vec().unwrap_or_else(|e| unreachable!("converted to f32: {e:?}"))
+}
