@@ -1,1 +1,21 @@
-//! Stub.
+//! Runs an ONNX graph: on tract, which is linked in, or on ONNX Runtime, which is loaded where it is found.
+//!
+//! What the tensors mean is the callers' business. `ort` stays inside this crate, so that another runtime
+//! can take its place behind [`Session`].
+
+mod error;
+mod runtime;
+mod tensor;
+
+pub use error::EngineError;
+pub use runtime::{Engine, EngineKind};
+pub use tensor::{Outputs, Tensor};
+
+/// An opened graph with one input.
+pub trait Session: Send {
+    /// One forward pass; the input's shape may differ from call to call where the graph allows it.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] where the input does not fit the graph.
+    fn run(&mut self, input: Tensor) -> Result<Outputs, EngineError>;
+}
