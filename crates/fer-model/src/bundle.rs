@@ -95,7 +95,9 @@ pub enum BundleError {
         found: u32,
     },
     /// Other bytes than those that `model.json` speaks of.
-    #[error("{file}: sha256 is {found}, but {MANIFEST_FILE} expects {expected}; the file is damaged or belongs to another bundle")]
+    #[error(
+        "{file}: sha256 is {found}, but {MANIFEST_FILE} expects {expected}; the file is damaged or belongs to another bundle"
+    )]
     Hash {
         /// File.
         file: String,
@@ -144,7 +146,9 @@ impl Bundle {
             serde_json::from_slice(model_json).map_err(|e| BundleError::Manifest(e.to_string()))?;
         match value.get("format_version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(FORMAT_VERSION) => {}
-            Some(version) => return Err(BundleError::Version { found: version.try_into().unwrap_or(u32::MAX) }),
+            Some(version) => {
+                return Err(BundleError::Version { found: version.try_into().unwrap_or(u32::MAX) });
+            }
             None => return Err(BundleError::Manifest("format_version is missing".to_owned())),
         }
         let manifest: Manifest =
@@ -219,7 +223,11 @@ impl BundleDraft<'_> {
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             network: self.network.clone(),
-            weights: WeightsEntry { file: WEIGHTS_FILE.to_owned(), sha256: sha256(&weights), dtype: self.dtype },
+            weights: WeightsEntry {
+                file: WEIGHTS_FILE.to_owned(),
+                sha256: sha256(&weights),
+                dtype: self.dtype,
+            },
             temperature: self.temperature,
             training: self.training,
             scores: self.scores,

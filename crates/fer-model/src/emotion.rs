@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn softmax_sums_to_one_and_survives_large_logits() {
-        let p =
-            Probabilities::from_logits(&[900.0, 0.0, -900.0, 899.0, 1.0, 2.0, 3.0], &Emotion::ALL, 1.0).unwrap();
+        let p = Probabilities::from_logits(&[900.0, 0.0, -900.0, 899.0, 1.0, 2.0, 3.0], &Emotion::ALL, 1.0)
+            .unwrap();
         assert!((p.iter().map(|(_, v)| v).sum::<f32>() - 1.0).abs() < 1e-5);
         assert_eq!(p.dominant(), Emotion::Angry);
         assert!((p.get(Emotion::Happy) - 0.268_94).abs() < 1e-4);

@@ -4,14 +4,19 @@
 //! It knows nothing of HTTP, of the terminal, or of how faces are found.
 
 pub mod bundle;
+mod classifier;
+mod crop;
 mod emotion;
 #[cfg(feature = "burn")]
 pub mod network;
+pub mod onnx;
 mod preprocess;
 pub mod spec;
 pub mod weights;
 
 pub use bundle::{Bundle, Manifest};
+pub use classifier::{Classifier, ClassifyError};
+pub use crop::FaceCrop;
 pub use emotion::{Emotion, Probabilities, UnknownEmotion};
 pub use preprocess::Preprocessing;
 pub use spec::{NetworkSpec, SpecError};

@@ -72,13 +72,12 @@ impl Network {
                         norm.beta = trainable(next_id(), array("bias"), device);
                         norm.running_mean =
                             RunningState::with_id(next_id(), tensor(array("running_mean"), device));
-                        norm.running_var = RunningState::with_id(next_id(), tensor(array("running_var"), device));
+                        norm.running_var =
+                            RunningState::with_id(next_id(), tensor(array("running_var"), device));
                         Layer::BatchNorm(norm)
                     }
                     LayerSpec::Relu => Layer::Relu(Relu::new()),
-                    LayerSpec::MaxPool { size } => {
-                        Layer::MaxPool(MaxPool2dConfig::new([size, size]).init())
-                    }
+                    LayerSpec::MaxPool { size } => Layer::MaxPool(MaxPool2dConfig::new([size, size]).init()),
                     LayerSpec::Dropout { rate } => Layer::Dropout(DropoutConfig::new(rate).init()),
                     LayerSpec::Flatten => Layer::Flatten(Flatten),
                     LayerSpec::Dense { bias, .. } => Layer::Dense(Linear {

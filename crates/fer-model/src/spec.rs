@@ -297,8 +297,11 @@ impl NetworkSpec {
         let mut shape = self.input_shape();
         let mut shapes = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
-            shape = output_shape(layer, shape)
-                .map_err(|message| SpecError::Layer { index, kind: layer.kind(), message })?;
+            shape = output_shape(layer, shape).map_err(|message| SpecError::Layer {
+                index,
+                kind: layer.kind(),
+                message,
+            })?;
             shapes.push(shape);
         }
         Ok(shapes)
@@ -308,7 +311,12 @@ impl NetworkSpec {
     pub fn walk(&self) -> Vec<(&LayerSpec, Shape, Shape)> {
         let outputs = self.shapes().unwrap_or_else(|e| unreachable!("a NetworkSpec has been checked: {e}"));
         let inputs = std::iter::once(self.input_shape()).chain(outputs.clone());
-        self.layers.iter().zip(inputs).zip(outputs).map(|((layer, input), output)| (layer, input, output)).collect()
+        self.layers
+            .iter()
+            .zip(inputs)
+            .zip(outputs)
+            .map(|((layer, input), output)| (layer, input, output))
+            .collect()
     }
 
     /// Every tensor that the network needs, in layer order.
@@ -337,7 +345,10 @@ impl NetworkSpec {
                     add("running_mean", vec![output.channels()], false);
                     add("running_var", vec![output.channels()], false);
                 }
-                LayerSpec::Relu | LayerSpec::MaxPool { .. } | LayerSpec::Dropout { .. } | LayerSpec::Flatten => {}
+                LayerSpec::Relu
+                | LayerSpec::MaxPool { .. }
+                | LayerSpec::Dropout { .. }
+                | LayerSpec::Flatten => {}
             }
         }
         parameters
@@ -360,7 +371,9 @@ const MOST: usize = 1 << 20;
 fn output_shape(layer: &LayerSpec, input: Shape) -> Result<Shape, String> {
     let image = || match input {
         Shape::Image { channels, height, width } => Ok((channels, height, width)),
-        Shape::Vector(n) => Err(format!("needs an image, but gets a vector of {n}; it belongs before the flatten")),
+        Shape::Vector(n) => {
+            Err(format!("needs an image, but gets a vector of {n}; it belongs before the flatten"))
+        }
     };
     let positive = |what: &str, value: usize| match value {
         0 => Err(format!("{what} is 0; expected at least 1")),
@@ -399,7 +412,9 @@ fn output_shape(layer: &LayerSpec, input: Shape) -> Result<Shape, String> {
         }
         LayerSpec::Dense { units, .. } => match input {
             Shape::Vector(_) => positive("units", units).map(|()| Shape::Vector(units)),
-            Shape::Image { .. } => Err(format!("needs a vector, but gets an image {input}; expected a flatten before")),
+            Shape::Image { .. } => {
+                Err(format!("needs a vector, but gets an image {input}; expected a flatten before"))
+            }
         },
         LayerSpec::Dropout { rate } if !(0.0..1.0).contains(&rate) => {
             Err(format!("rate is {rate}; expected 0 to below 1"))

@@ -90,7 +90,9 @@ impl Weights {
             let Some(array) = arrays.remove(&name) else {
                 return Err(WeightsError::Missing { name, expected: parameter.shape });
             };
-            if array.shape != parameter.shape || array.values.len() != parameter.shape.iter().product::<usize>() {
+            if array.shape != parameter.shape
+                || array.values.len() != parameter.shape.iter().product::<usize>()
+            {
                 return Err(WeightsError::Shape { name, found: array.shape, expected: parameter.shape });
             }
             if array.values.iter().any(|value| !value.is_finite()) {
@@ -128,7 +130,9 @@ impl Weights {
     /// # Panics
     /// If the spec that the weights were made for does not name it: a bug in the caller.
     pub fn get(&self, name: &str) -> &Array {
-        self.0.get(name).unwrap_or_else(|| unreachable!("weights hold every tensor of their spec, not '{name}'"))
+        self.0
+            .get(name)
+            .unwrap_or_else(|| unreachable!("weights hold every tensor of their spec, not '{name}'"))
     }
 
     /// All tensors by name.
@@ -212,7 +216,8 @@ impl SplitMix {
     fn normals(&mut self, count: usize, std: f64) -> Vec<f32> {
         (0..count)
             .map(|_| {
-                let (radius, angle) = ((-2.0 * self.uniform().ln()).sqrt(), std::f64::consts::TAU * self.uniform());
+                let (radius, angle) =
+                    ((-2.0 * self.uniform().ln()).sqrt(), std::f64::consts::TAU * self.uniform());
                 (radius * angle.cos() * std) as f32
             })
             .collect()
@@ -258,6 +263,9 @@ mod tests {
         let text = serde_json::to_string(&spec()).unwrap().replace("\"channels\":64", "\"channels\":32");
         let other = NetworkSpec::from_json(&text).unwrap();
         let message = Weights::from_safetensors(&other, &bytes).unwrap_err().to_string();
-        assert!(message.contains("layers.0.weight") && message.contains("expects [32, 1, 3, 3]"), "{message}");
+        assert!(
+            message.contains("layers.0.weight") && message.contains("expects [32, 1, 3, 3]"),
+            "{message}"
+        );
     }
 }

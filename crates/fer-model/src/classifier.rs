@@ -1,0 +1,108 @@
+//! A bundle at work: faces in, probabilities out.
+
+use std::time::{Duration, Instant};
+
+use fer_engine::{Engine, EngineError, Session, Tensor};
+use image::RgbImage;
+
+use crate::crop::FaceCrop;
+use crate::onnx;
+use crate::{Bundle, Emotion, Preprocessing, Probabilities, spec::InputSpec};
+
+/// Faces that go through the network in one pass at most: bounds the memory.
+const MOST_AT_ONCE: usize = 64;
+
+/// Why faces cannot be classified.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassifyError {
+    /// The network does not open or run.
+    #[error("emotion network: {0}")]
+    Engine(#[from] EngineError),
+    /// The network gave something that is no score for each label.
+    #[error("emotion network: logits of shape {shape:?} are not finite scores for {labels} labels")]
+    Logits {
+        /// As they came.
+        shape: Vec<usize>,
+        /// By the bundle.
+        labels: usize,
+    },
+}
+
+/// Classifies faces; owns its session, so each thread has one of its own.
+pub struct Classifier {
+    session: Box<dyn Session>,
+    input: InputSpec,
+    preprocessing: Preprocessing,
+    labels: Vec<Emotion>,
+    temperature: f32,
+    time: Duration,
+}
+
+impl Classifier {
+    /// Builds the bundle's graph and opens it.
+    ///
+    /// # Errors
+    /// [`ClassifyError::Engine`].
+    pub fn new(engine: &Engine, bundle: &Bundle) -> Result<Self, ClassifyError> {
+        let network = bundle.network();
+        Ok(Self {
+            session: engine.open(&onnx::graph(network, bundle.weights()))?,
+            input: network.input(),
+            preprocessing: network.preprocessing(),
+            labels: network.labels().to_vec(),
+            temperature: bundle.manifest().temperature,
+            time: Duration::ZERO,
+        })
+    }
+
+    /// The face in a box `x, y, width, height`; see [`FaceCrop::extract`].
+    pub fn crop(&self, image: &RgbImage, bounds: [f32; 4]) -> Option<FaceCrop> {
+        FaceCrop::extract(image, bounds, self.input)
+    }
+
+    /// Probabilities of each face, calibrated by the bundle's temperature.
+    ///
+    /// # Errors
+    /// Where the network fails, or gives what is no score.
+    pub fn classify(&mut self, faces: &[FaceCrop]) -> Result<Vec<Probabilities>, ClassifyError> {
+        let logits = self.logits(faces)?;
+        let labels = self.labels.len();
+        let probabilities = logits.chunks_exact(labels).map(|row| {
+            Probabilities::from_logits(row, &self.labels, self.temperature)
+                .ok_or(ClassifyError::Logits { shape: vec![faces.len(), labels], labels })
+        });
+        probabilities.collect()
+    }
+
+    /// Scores `[faces, labels]`, row-major, before temperature and softmax.
+    ///
+    /// # Errors
+    /// Where the network fails, or its output has another shape.
+    pub fn logits(&mut self, faces: &[FaceCrop]) -> Result<Vec<f32>, ClassifyError> {
+        self.time = Duration::ZERO;
+        let labels = self.labels.len();
+        let mut logits = Vec::with_capacity(faces.len() * labels);
+        for batch in faces.chunks(MOST_AT_ONCE) {
+            let mut pixels = Vec::new();
+            for face in batch {
+                self.preprocessing.apply(face.luma(), self.input.channels, &mut pixels);
+            }
+            let InputSpec { channels, height, width } = self.input;
+            let input = Tensor::new([batch.len(), channels, height, width], pixels)?;
+            let started = Instant::now();
+            let mut outputs = self.session.run(input)?;
+            self.time += started.elapsed();
+            let scores = outputs.take(onnx::OUTPUT)?;
+            if scores.shape() != [batch.len(), labels] {
+                return Err(ClassifyError::Logits { shape: scores.shape().to_vec(), labels });
+            }
+            logits.extend_from_slice(scores.data());
+        }
+        Ok(logits)
+    }
+
+    /// Time that the last call spent inside the engine.
+    pub fn session_time(&self) -> Duration {
+        self.time
+    }
+}

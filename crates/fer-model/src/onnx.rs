@@ -1,0 +1,231 @@
+//! The graph that serving runs: spec and weights as ONNX, built in memory.
+//!
+//! Input `input` `[n, channels, height, width]`, preprocessed; output `logits` `[n, labels]`. Batch norm is
+//! folded where it directly follows a convolution or a dense layer, and emitted as it is elsewhere: behind a
+//! ReLU, folding forward into a padded convolution would be wrong at the border. Dropout is left out.
+
+use prost::Message;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType, tensor_shape_proto,
+    type_proto,
+};
+
+use crate::spec::{LayerSpec, NetworkSpec, Padding, parameter_name};
+use crate::weights::{Array, Weights};
+
+/// Name of the graph's input.
+pub const INPUT: &str = "input";
+
+/// Name of its output.
+pub const OUTPUT: &str = "logits";
+
+/// Fits every ONNX Runtime of the last years, and tract.
+const OPSET: i64 = 17;
+
+/// Goes with that opset.
+const IR_VERSION: i64 = 8;
+
+/// As in the burn network.
+const EPSILON: f32 = 1e-5;
+
+/// The model file's bytes.
+pub fn graph(spec: &NetworkSpec, weights: &Weights) -> Vec<u8> {
+    let mut builder = Builder { value: INPUT.to_owned(), ..Builder::default() };
+    let layers = spec.walk();
+    let mut index = 0;
+    while let Some((layer, input, _)) = layers.get(index) {
+        let array = |role: &str| weights.get(&parameter_name(index, role));
+        let folded = matches!(layers.get(index + 1), Some((LayerSpec::BatchNorm, ..)));
+        let norm = || Norm::of(index + 1, weights);
+        match **layer {
+            LayerSpec::Conv { channels, kernel, padding, bias } => {
+                let mut weight = array("weight").clone();
+                let mut offset = if bias { array("bias").values.clone() } else { vec![0.0; channels] };
+                if folded {
+                    let per_channel = weight.values.len() / channels;
+                    norm().fold(&mut offset, |channel, scale| {
+                        for value in &mut weight.values[channel * per_channel..][..per_channel] {
+                            *value *= scale;
+                        }
+                    });
+                }
+                let pad = if padding == Padding::Same { kernel as i64 / 2 } else { 0 };
+                let parameters = [("weight", weight), ("bias", vector(offset))];
+                builder.node(
+                    index,
+                    "Conv",
+                    parameters,
+                    vec![ints("kernel_shape", &[kernel as i64; 2]), ints("pads", &[pad; 4])],
+                );
+            }
+            LayerSpec::Dense { units, bias } => {
+                let mut weight = array("weight").clone();
+                let mut offset = if bias { array("bias").values.clone() } else { vec![0.0; units] };
+                if folded {
+                    norm().fold(&mut offset, |unit, scale| {
+                        for value in weight.values.iter_mut().skip(unit).step_by(units) {
+                            *value *= scale;
+                        }
+                    });
+                }
+                builder.node(index, "Gemm", [("weight", weight), ("bias", vector(offset))], vec![]);
+            }
+            LayerSpec::BatchNorm => {
+                let roles = ["weight", "bias", "running_mean", "running_var"];
+                let parameters = roles.map(|role| (role, array(role).clone()));
+                builder.node(index, "BatchNormalization", parameters, vec![float("epsilon", EPSILON)]);
+            }
+            LayerSpec::Relu => builder.node(index, "Relu", [], vec![]),
+            LayerSpec::MaxPool { size } => {
+                let sides = [size as i64; 2];
+                builder.node(
+                    index,
+                    "MaxPool",
+                    [],
+                    vec![ints("kernel_shape", &sides), ints("strides", &sides)],
+                );
+            }
+            LayerSpec::Flatten => {
+                debug_assert!(matches!(input, crate::spec::Shape::Image { .. }));
+                builder.node(index, "Flatten", [], vec![int("axis", 1)]);
+            }
+            LayerSpec::Dropout { .. } => {}
+        }
+        let linear = matches!(layer, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
+        index += if linear && folded { 2 } else { 1 };
+    }
+    builder.finish(spec)
+}
+
+/// A batch norm as `x * scale + shift`, in double precision.
+struct Norm {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl Norm {
+    fn of(layer: usize, weights: &Weights) -> Self {
+        let values = |role: &str| &weights.get(&parameter_name(layer, role)).values;
+        let (weight, bias) = (values("weight"), values("bias"));
+        let (mean, var) = (values("running_mean"), values("running_var"));
+        let scale: Vec<f64> = weight
+            .iter()
+            .zip(var)
+            .map(|(weight, var)| f64::from(*weight) / (f64::from(*var) + f64::from(EPSILON)).sqrt())
+            .collect();
+        let shift =
+            bias.iter().zip(mean).zip(&scale).map(|((b, m), s)| f64::from(*b) - f64::from(*m) * s).collect();
+        Self { scale, shift }
+    }
+
+    /// Scales channel by channel through `scale_weights`, and the linear layer's offset with it.
+    fn fold(&self, offset: &mut [f32], mut scale_weights: impl FnMut(usize, f32)) {
+        for (channel, offset) in offset.iter_mut().enumerate() {
+            scale_weights(channel, self.scale[channel] as f32);
+            *offset = (f64::from(*offset) * self.scale[channel] + self.shift[channel]) as f32;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    /// The value that the next node takes.
+    value: String,
+}
+
+impl Builder {
+    fn node<const N: usize>(
+        &mut self,
+        layer: usize,
+        operator: &str,
+        parameters: [(&str, Array); N],
+        attribute: Vec<AttributeProto>,
+    ) {
+        let mut input = vec![self.value.clone()];
+        for (role, array) in parameters {
+            let name = parameter_name(layer, role);
+            input.push(name.clone());
+            self.initializers.push(TensorProto {
+                dims: array.shape.iter().map(|&side| side as i64).collect(),
+                data_type: DataType::Float as i32,
+                name,
+                raw_data: array.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                ..TensorProto::default()
+            });
+        }
+        self.value = format!("layers.{layer}");
+        self.nodes.push(NodeProto {
+            input,
+            output: vec![self.value.clone()],
+            name: self.value.clone(),
+            op_type: operator.to_owned(),
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    fn finish(mut self, spec: &NetworkSpec) -> Vec<u8> {
+        if let Some(output) = self.nodes.last_mut().and_then(|node| node.output.first_mut()) {
+            OUTPUT.clone_into(output);
+        }
+        let input = spec.input();
+        let graph = GraphProto {
+            node: self.nodes,
+            name: spec.name().to_owned(),
+            initializer: self.initializers,
+            input: vec![tensor_info(INPUT, &[input.channels, input.height, input.width])],
+            output: vec![tensor_info(OUTPUT, &[spec.labels().len()])],
+            ..GraphProto::default()
+        };
+        let model = ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            producer_name: "fer".to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            graph: Some(graph),
+            ..ModelProto::default()
+        };
+        model.encode_to_vec()
+    }
+}
+
+fn vector(values: Vec<f32>) -> Array {
+    Array { shape: vec![values.len()], values }
+}
+
+/// `[n, sides…]` of `f32`.
+fn tensor_info(name: &str, sides: &[usize]) -> ValueInfoProto {
+    use tensor_shape_proto::{Dimension, dimension::Value};
+    let batch = Value::DimParam("n".to_owned());
+    let fixed = sides.iter().map(|&side| Value::DimValue(side as i64));
+    let dim = std::iter::once(batch)
+        .chain(fixed)
+        .map(|value| Dimension { value: Some(value), ..Dimension::default() })
+        .collect();
+    let tensor =
+        type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), ..ValueInfoProto::default() }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    attribute(name, AttributeType::Ints, |a| a.ints = values.to_vec())
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    attribute(name, AttributeType::Int, |a| a.i = value)
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    attribute(name, AttributeType::Float, |a| a.f = value)
+}
+
+fn attribute(name: &str, kind: AttributeType, set: impl FnOnce(&mut AttributeProto)) -> AttributeProto {
+    let mut attribute =
+        AttributeProto { name: name.to_owned(), r#type: kind as i32, ..AttributeProto::default() };
+    set(&mut attribute);
+    attribute
+}
