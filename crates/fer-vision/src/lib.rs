@@ -1,1 +1,16 @@
-//! Stub.
+//! Photo in, faces with emotions out: bounded decoding, detection, crops, classification, the mood of the
+//! group, and the pool of workers that does it for many callers at once.
+//!
+//! It knows nothing of HTTP. Photos live in memory only.
+
+mod analysis;
+mod analyzer;
+mod decode;
+mod mood;
+mod workers;
+
+pub use analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing};
+pub use analyzer::{AnalyzeError, Analyzer, AnalyzerConfig};
+pub use decode::{DecodeError, DecodeLimits, decode};
+pub use mood::Mood;
+pub use workers::{Answer, Job, JobError, QueueFull, Workers};

@@ -1,0 +1,153 @@
+//! Bytes to upright RGB pixels, with a bound on what a client can make us allocate.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+
+/// What a photo may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Width times height, by the header, before anything is decoded.
+    pub max_pixels: u64,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { max_pixels: 40_000_000 }
+    }
+}
+
+/// Why bytes are no photo for us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Nothing was sent.
+    #[error("the image is empty")]
+    Empty,
+    /// Another file type.
+    #[error("this is not a JPEG, PNG or WebP image")]
+    NotAnImage,
+    /// Truncated or damaged.
+    #[error("the image is damaged or cut off: {0}")]
+    Corrupt(String),
+    /// Larger than allowed.
+    #[error("the image has {width}×{height} pixels; at most {max_pixels} are allowed")]
+    TooManyPixels {
+        /// By the header.
+        width: u32,
+        /// By the header.
+        height: u32,
+        /// The limit.
+        max_pixels: u64,
+    },
+}
+
+/// Decodes a JPEG, PNG or WebP (by its first bytes), turned upright by its EXIF orientation. Transparent
+/// pixels are laid on white.
+///
+/// # Errors
+/// Any [`DecodeError`].
+pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    let format = match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
+        _ => return Err(DecodeError::NotAnImage),
+    };
+    let corrupt = |error: ImageError| DecodeError::Corrupt(error.to_string());
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The pixel limit bounds the output; the decoder's own tables come on top.
+    let mut allocation = Limits::default();
+    allocation.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(64 << 20));
+    reader.limits(allocation);
+    let mut decoder = reader.into_decoder().map_err(corrupt)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(DecodeError::TooManyPixels { width, height, max_pixels: limits.max_pixels });
+    }
+    if width == 0 || height == 0 {
+        return Err(DecodeError::Corrupt("it has no pixels".to_owned()));
+    }
+    let orientation = decoder.orientation().map_err(corrupt)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
+    image.apply_orientation(orientation);
+    Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
+}
+
+fn on_white(image: &DynamicImage) -> RgbImage {
+    let rgba = image.to_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [red, green, blue, alpha] = rgba.get_pixel(x, y).0.map(u32::from);
+        let over = |value: u32| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        image::Rgb([over(red), over(green), over(blue)])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn picture() -> DynamicImage {
+        RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 250 } else { 0 }, 0, 0])).into()
+    }
+
+    /// A JPEG with an EXIF block that says how it is turned.
+    fn turned(orientation: u8) -> Vec<u8> {
+        let jpeg = encoded(&picture(), ImageFormat::Jpeg);
+        let tiff = [
+            b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(),
+            &[orientation],
+            b"\0\0\0\0\0\0",
+        ]
+        .concat();
+        let length = (2 + 6 + tiff.len()) as u16;
+        [&jpeg[..2], b"\xff\xe1", &length.to_be_bytes(), b"Exif\0\0", &tiff, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn three_formats_decode() {
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            let image = decode(&encoded(&picture(), format), DecodeLimits::default()).unwrap();
+            assert_eq!(image.dimensions(), (40, 20));
+            assert!(image.get_pixel(2, 2).0[0] > 200 && image.get_pixel(38, 2).0[0] < 50);
+        }
+    }
+
+    #[test]
+    fn exif_orientation_is_obeyed() {
+        let image = decode(&turned(6), DecodeLimits::default()).unwrap();
+        assert_eq!(image.dimensions(), (20, 40));
+        assert!(image.get_pixel(10, 2).0[0] > 200 && image.get_pixel(10, 38).0[0] < 50);
+        let mirrored = decode(&turned(2), DecodeLimits::default()).unwrap();
+        assert!(mirrored.get_pixel(2, 2).0[0] < 50 && mirrored.get_pixel(38, 2).0[0] > 200);
+    }
+
+    #[test]
+    fn transparent_is_white() {
+        let clear = DynamicImage::ImageRgba8(image::RgbaImage::from_pixel(3, 3, image::Rgba([9, 9, 9, 0])));
+        let image = decode(&encoded(&clear, ImageFormat::Png), DecodeLimits::default()).unwrap();
+        assert_eq!(image.get_pixel(1, 1).0, [255; 3]);
+    }
+
+    #[test]
+    fn bad_bytes_are_named() {
+        let limits = DecodeLimits::default();
+        assert_eq!(decode(b"", limits), Err(DecodeError::Empty));
+        assert_eq!(decode(b"GIF89a and so on", limits), Err(DecodeError::NotAnImage));
+        assert_eq!(decode(b"hello", limits), Err(DecodeError::NotAnImage));
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            let bytes = encoded(&picture(), format);
+            let cut = decode(&bytes[..30], limits);
+            assert!(matches!(cut, Err(DecodeError::Corrupt(_))), "{format:?}: {cut:?}");
+        }
+        let small = DecodeLimits { max_pixels: 799 };
+        let large = decode(&encoded(&picture(), ImageFormat::Png), small);
+        assert_eq!(large, Err(DecodeError::TooManyPixels { width: 40, height: 20, max_pixels: 799 }));
+    }
+}

@@ -1,0 +1,52 @@
+//! The mood of a group: what most of its faces express.
+
+use fer_model::{Emotion, Probabilities};
+use serde::Serialize;
+
+/// All faces of a photo together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mood {
+    /// The majority of the faces' dominant emotions; of equals, the one with the higher mean probability.
+    pub dominant_emotion: Emotion,
+    /// How many faces.
+    pub faces: usize,
+    /// Mean probability of each emotion.
+    pub mean: Probabilities,
+}
+
+impl Mood {
+    /// `None` for no face.
+    pub fn of(faces: &[Probabilities]) -> Option<Self> {
+        let mean = Probabilities::mean(faces)?;
+        let votes = |emotion| faces.iter().filter(|face| face.dominant() == emotion).count();
+        let dominant_emotion = Emotion::ALL
+            .into_iter()
+            .max_by(|&a, &b| votes(a).cmp(&votes(b)).then(mean.get(a).total_cmp(&mean.get(b))))?;
+        Some(Self { dominant_emotion, faces: faces.len(), mean })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn face(emotion: Emotion, logit: f32) -> Probabilities {
+        let logits = Emotion::ALL.map(|e| if e == emotion { logit } else { 0.0 });
+        Probabilities::from_logits(&logits, &Emotion::ALL, 1.0).unwrap()
+    }
+
+    #[test]
+    fn majority_wins_over_certainty() {
+        let faces = [face(Emotion::Sad, 1.0), face(Emotion::Sad, 1.0), face(Emotion::Happy, 9.0)];
+        let mood = Mood::of(&faces).unwrap();
+        assert_eq!((mood.dominant_emotion, mood.faces), (Emotion::Sad, 3));
+        assert!(mood.mean.get(Emotion::Happy) > mood.mean.get(Emotion::Sad));
+    }
+
+    #[test]
+    fn ties_go_to_the_higher_mean_and_nobody_has_no_mood() {
+        let faces = [face(Emotion::Sad, 1.0), face(Emotion::Happy, 2.0)];
+        assert_eq!(Mood::of(&faces).unwrap().dominant_emotion, Emotion::Happy);
+        assert_eq!(Mood::of(&[]), None);
+    }
+}
