@@ -92,7 +92,7 @@ impl Probabilities {
     /// `logits` and `labels` have one entry per class. `None` where their lengths differ, where there is
     /// no class, or where a logit or the temperature does not give a finite probability.
     pub fn from_logits(logits: &[f32], labels: &[Emotion], temperature: f32) -> Option<Self> {
-        if logits.len() != labels.len() || logits.is_empty() || !(temperature > 0.0) {
+        if logits.len() != labels.len() || logits.is_empty() || temperature.is_nan() || temperature <= 0.0 {
             return None;
         }
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -51,7 +51,9 @@ pub(crate) struct RunState {
 impl RunState {
     /// The epoch with the highest PublicTest accuracy, the first of equals.
     pub(crate) fn best(&self) -> Option<&EpochReport> {
-        self.history.iter().reduce(|best, next| if next.public_accuracy > best.public_accuracy { next } else { best })
+        self.history
+            .iter()
+            .reduce(|best, next| if next.public_accuracy > best.public_accuracy { next } else { best })
     }
 }
 
@@ -65,9 +67,10 @@ pub(crate) const FILE: &str = "checkpoint.safetensors";
 
 impl Checkpoint {
     pub(crate) fn write(&self, folder: &Path, config: &TrainingConfig) -> Result<()> {
-        let weights = self.weights.iter().map(|(name, array)| {
-            (format!("weights.{name}"), array.shape.clone(), bytes(&array.values))
-        });
+        let weights = self
+            .weights
+            .iter()
+            .map(|(name, array)| (format!("weights.{name}"), array.shape.clone(), bytes(&array.values)));
         let velocity = self
             .velocity
             .iter()
@@ -98,7 +101,9 @@ impl Checkpoint {
         let entry = |name: &str| metadata.get(name).ok_or_else(|| anyhow!("its metadata has no '{name}'"));
         let trained: TrainingConfig = serde_json::from_str(entry("config")?)?;
         if trained != *config {
-            bail!("the run was started with another configuration; leave the overrides away or give a new --name");
+            bail!(
+                "the run was started with another configuration; leave the overrides away or give a new --name"
+            );
         }
         let state = serde_json::from_str(entry("state")?)?;
         let (mut arrays, mut velocity) = (BTreeMap::new(), Velocity::new());

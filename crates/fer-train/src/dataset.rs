@@ -116,7 +116,11 @@ fn parse_pixels(text: &str) -> Result<Box<[u8; PIXELS]>, String> {
         }
         count = index + 1;
     }
-    if count == PIXELS { Ok(face) } else { Err(format!("{count} pixels; expected {PIXELS} ({SIDE}×{SIDE})")) }
+    if count == PIXELS {
+        Ok(face)
+    } else {
+        Err(format!("{count} pixels; expected {PIXELS} ({SIDE}×{SIDE})"))
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +139,8 @@ mod tests {
     fn rows_go_to_their_split() {
         let face = vec!["7"; PIXELS].join(" ");
         let dataset =
-            read(&[("3", &face, "Training"), ("0", &face, "PublicTest"), ("6", &face, "PrivateTest")]).unwrap();
+            read(&[("3", &face, "Training"), ("0", &face, "PublicTest"), ("6", &face, "PrivateTest")])
+                .unwrap();
         assert_eq!(dataset.training[0].label, Emotion::Happy);
         assert_eq!(dataset.public[0].pixels[PIXELS - 1], 7);
         assert_eq!(dataset.private.len(), 1);

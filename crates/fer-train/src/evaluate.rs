@@ -20,7 +20,8 @@ pub(crate) fn score(shards: &Shards, network: &Network, spec: &NetworkSpec, samp
 }
 
 fn tally(outcomes: &[(Emotion, bool)]) -> Score {
-    let right = |of: &[(Emotion, bool)]| of.iter().filter(|(_, right)| *right).count() as f64 / of.len() as f64;
+    let right =
+        |of: &[(Emotion, bool)]| of.iter().filter(|(_, right)| *right).count() as f64 / of.len() as f64;
     let recall = Emotion::ALL
         .into_iter()
         .map(|emotion| (emotion, outcomes.iter().copied().filter(|o| o.0 == emotion).collect::<Vec<_>>()))

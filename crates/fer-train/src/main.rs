@@ -8,6 +8,7 @@ mod config;
 mod dataset;
 mod device;
 mod evaluate;
+mod export;
 mod progress;
 mod sgd;
 mod shards;
@@ -23,6 +24,7 @@ use fer_model::{Bundle, NetworkSpec};
 use crate::config::TrainingConfig;
 use crate::dataset::Dataset;
 use crate::device::DeviceChoice;
+use crate::export::Format;
 use crate::shards::Shards;
 
 /// Big short-lived tensors on several threads: the system's allocator gives the pages back and fetches them
@@ -46,6 +48,8 @@ enum Command {
     Train(TrainArgs),
     /// Score a bundle on one split, single pass.
     Evaluate(EvaluateArgs),
+    /// Write a bundle in another form.
+    Export(ExportArgs),
 }
 
 #[derive(Args)]
@@ -112,6 +116,19 @@ struct EvaluateArgs {
     compute: ComputeArgs,
 }
 
+#[derive(Args)]
+struct ExportArgs {
+    /// Folder with model.json and weights.safetensors.
+    #[arg(long)]
+    bundle: PathBuf,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "onnx")]
+    format: Format,
+    /// The file, or the new bundle's folder.
+    #[arg(long)]
+    out: PathBuf,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Split {
     /// The competition's public test.
@@ -126,6 +143,7 @@ fn main() -> Result<()> {
         None => train(&cli.train),
         Some(Command::Train(args)) => train(&args),
         Some(Command::Evaluate(args)) => evaluate(&args),
+        Some(Command::Export(args)) => export::export(&open(&args.bundle)?, args.format, &args.out),
     }
 }
 
@@ -154,8 +172,7 @@ fn train(args: &TrainArgs) -> Result<()> {
 }
 
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)
-        .with_context(|| format!("{} is not a usable bundle", args.bundle.display()))?;
+    let bundle = open(&args.bundle)?;
     let dataset = Dataset::read(&args.data)?;
     let (split, samples) = match args.split {
         Split::Public => ("public", &dataset.public),
@@ -186,6 +203,10 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn open(folder: &Path) -> Result<Bundle> {
+    Bundle::open(folder).with_context(|| format!("{} is not a usable bundle", folder.display()))
 }
 
 fn read_spec(path: &Path) -> Result<NetworkSpec> {

@@ -28,7 +28,12 @@ impl Sgd {
     }
 
     /// One update of every parameter that has a gradient.
-    pub(crate) fn step(&mut self, network: Network, gradients: GradientsParams, learning_rate: f64) -> Network {
+    pub(crate) fn step(
+        &mut self,
+        network: Network,
+        gradients: GradientsParams,
+        learning_rate: f64,
+    ) -> Network {
         network.map(&mut Update { sgd: self, gradients, learning_rate })
     }
 
@@ -39,7 +44,8 @@ impl Sgd {
                 if let Some(velocity) = self.0.get::<D>(param.id) {
                     let data = velocity.into_data();
                     let shape = data.shape().to_vec();
-                    let values = data.try_to_vec().unwrap_or_else(|e| unreachable!("velocities are f32: {e:?}"));
+                    let values =
+                        data.try_to_vec().unwrap_or_else(|e| unreachable!("velocities are f32: {e:?}"));
                     self.1.insert(param.id.val(), (shape, values));
                 }
             }
@@ -50,7 +56,12 @@ impl Sgd {
     }
 
     /// Takes up a stored velocity; entries whose shape is another parameter's are refused by name.
-    pub(crate) fn restore(&mut self, network: &Network, stored: Velocity, device: &Device) -> Result<(), String> {
+    pub(crate) fn restore(
+        &mut self,
+        network: &Network,
+        stored: Velocity,
+        device: &Device,
+    ) -> Result<(), String> {
         struct Restore<'a> {
             velocity: &'a mut GradientsParams,
             stored: Velocity,
@@ -62,7 +73,8 @@ impl Sgd {
                 let Some((shape, values)) = self.stored.remove(&param.id.val()) else { return };
                 if shape != param.val().dims() {
                     let expected = param.val().dims();
-                    self.wrong = Some(format!("velocity {} has shape {shape:?}, expected {expected:?}", param.id));
+                    self.wrong =
+                        Some(format!("velocity {} has shape {shape:?}, expected {expected:?}", param.id));
                     return;
                 }
                 let tensor = Tensor::<D>::from_data(TensorData::new(values, shape), self.device);

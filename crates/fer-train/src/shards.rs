@@ -5,8 +5,8 @@
 //! summed. On a GPU there is one shard.
 
 use anyhow::{Context, Result};
-use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_model::network::Network;
@@ -132,7 +132,9 @@ fn targets(labels: &[Emotion], spec: &NetworkSpec, smoothing: f64, device: &Devi
     let values: Vec<f32> = labels
         .iter()
         .flat_map(|label| {
-            spec.labels().iter().map(move |known| floor + if known == label { 1.0 - smoothing as f32 } else { 0.0 })
+            spec.labels()
+                .iter()
+                .map(move |known| floor + if known == label { 1.0 - smoothing as f32 } else { 0.0 })
         })
         .collect();
     Tensor::from_data(TensorData::new(values, [labels.len(), classes]), device)
@@ -148,9 +150,16 @@ fn count_correct(logits: Tensor<2>, labels: &[Emotion], spec: &NetworkSpec) -> u
 
 /// Index of the highest score; the first of equals.
 pub(crate) fn most_probable(row: &[f32]) -> usize {
-    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best }).0
+    row.iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best })
+        .0
 }
 
 fn host(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_to_vec().unwrap_or_else(|e| unreachable!("converted to f32: {e:?}"))
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .try_to_vec()
+        .unwrap_or_else(|e| unreachable!("converted to f32: {e:?}"))
 }

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
+use fer_model::NetworkSpec;
 use fer_model::bundle::{BundleDraft, write_whole};
 use fer_model::network::Network;
 use fer_model::weights::{Weights, WeightsDtype};
-use fer_model::NetworkSpec;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -62,7 +62,8 @@ pub(crate) fn train(
     let mut sgd = Sgd::new(&network, config.momentum, config.weight_decay);
     sgd.restore(&network, checkpoint.velocity, &compute.device).map_err(anyhow::Error::msg)?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
-    let mut run = Run { config, spec, compute, dataset: &dataset, folder, steps, shards, sgd, state: checkpoint.state };
+    let mut run =
+        Run { config, spec, compute, dataset: &dataset, folder, steps, shards, sgd, state: checkpoint.state };
     run.epochs(network)
 }
 
@@ -103,7 +104,8 @@ impl Run<'_> {
             }
             self.write_checkpoint(&network)?;
             let json = serde_json::to_string_pretty(&self.state.history)?;
-            write_whole(&self.folder.join("history.json"), json.as_bytes()).context("cannot write history.json")?;
+            write_whole(&self.folder.join("history.json"), json.as_bytes())
+                .context("cannot write history.json")?;
             println!(
                 "epoch {:>3}/{}  loss {:.4}  training {:.2} %  PublicTest {:.2} %{}  {:.0} images/s",
                 report.epoch,
@@ -194,7 +196,13 @@ const CARD: &str = "Guesses which of seven labels people would give to the expre
      expression is not a feeling: do not use it to decide about people.";
 
 /// Augmented, preprocessed faces of the given training rows.
-fn views(config: &TrainingConfig, spec: &NetworkSpec, faces: &[Sample], rows: &[usize], epoch: usize) -> MiniBatch {
+fn views(
+    config: &TrainingConfig,
+    spec: &NetworkSpec,
+    faces: &[Sample],
+    rows: &[usize],
+    epoch: usize,
+) -> MiniBatch {
     let channels = spec.input().channels;
     let mut pixels = Vec::with_capacity(rows.len() * PIXELS * channels);
     for &row in rows {
@@ -218,7 +226,11 @@ fn mix(parts: [u64; 3]) -> u64 {
 }
 
 /// The faces of `samples[range]`, preprocessed, as one run of pixels.
-pub(crate) fn preprocessed(samples: &[Sample], spec: &NetworkSpec, range: std::ops::Range<usize>) -> Vec<f32> {
+pub(crate) fn preprocessed(
+    samples: &[Sample],
+    spec: &NetworkSpec,
+    range: std::ops::Range<usize>,
+) -> Vec<f32> {
     let mut pixels = Vec::new();
     for sample in &samples[range] {
         spec.preprocessing().apply(sample.pixels.as_slice(), spec.input().channels, &mut pixels);

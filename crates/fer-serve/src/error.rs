@@ -1,0 +1,105 @@
+//! Every error over HTTP: one table from code to status, one JSON shape.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use fer_vision::{AnalyzeError, DecodeError, JobError, QueueFull};
+
+/// What a client is told, as `{"error":{"code":…,"message":…}}`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("the request has no body; send an image")]
+    EmptyBody,
+    #[error("the multipart form has no field 'image'")]
+    MissingField,
+    #[error("the request cannot be read: {0}")]
+    BadRequest(String),
+    #[error("there is nothing at this address")]
+    NotFound,
+    #[error("this address takes {0}")]
+    MethodNotAllowed(&'static str),
+    #[error("the body has more than {0} bytes")]
+    BodyTooLarge(usize),
+    #[error("{0}")]
+    TooManyPixels(String),
+    #[error("{0}")]
+    NotAnImage(String),
+    #[error("{0}")]
+    CorruptImage(String),
+    #[error("{0}; try again in a moment")]
+    Busy(String),
+    #[error("the server failed on this photo; the photo was not kept")]
+    Internal,
+}
+
+impl ApiError {
+    /// The table.
+    fn code_and_status(&self) -> (&'static str, StatusCode) {
+        match self {
+            Self::EmptyBody => ("empty_body", StatusCode::BAD_REQUEST),
+            Self::MissingField => ("missing_field", StatusCode::BAD_REQUEST),
+            Self::BadRequest(_) => ("bad_request", StatusCode::BAD_REQUEST),
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::BodyTooLarge(_) => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::TooManyPixels(_) => ("too_many_pixels", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::NotAnImage(_) => ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Self::CorruptImage(_) => ("corrupt_image", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::Busy(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code_and_status().1
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (code, status) = self.code_and_status();
+        let mut response = HttpResponse::build(status);
+        match self {
+            Self::Busy(_) => {
+                response.insert_header((header::RETRY_AFTER, "1"));
+            }
+            Self::MethodNotAllowed(allowed) => {
+                response.insert_header((header::ALLOW, *allowed));
+            }
+            // What is left of the body is not read.
+            Self::BodyTooLarge(_) => {
+                response.force_close();
+            }
+            _ => {}
+        }
+        response.json(serde_json::json!({"error": {"code": code, "message": self.to_string()}}))
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Analyze(AnalyzeError::Decode(error)) => match error {
+                DecodeError::Empty => Self::EmptyBody,
+                DecodeError::NotAnImage => Self::NotAnImage(error.to_string()),
+                DecodeError::Corrupt(_) => Self::CorruptImage(error.to_string()),
+                DecodeError::TooManyPixels { .. } => Self::TooManyPixels(error.to_string()),
+            },
+            JobError::Analyze(error @ (AnalyzeError::Detect(_) | AnalyzeError::Classify(_))) => {
+                eprintln!("fer-serve: {error}");
+                Self::Internal
+            }
+            JobError::Panicked => Self::Internal,
+            JobError::Closed => Self::Busy(error.to_string()),
+        }
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(full: QueueFull) -> Self {
+        Self::Busy(full.to_string())
+    }
+}
+
+pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotFound)
+}

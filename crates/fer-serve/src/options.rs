@@ -1,0 +1,40 @@
+//! The command line; every flag is an environment variable too.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Serves a page and an API that find faces in photos and guess their expressions.
+///
+/// Photos are analysed in memory and never stored.
+#[derive(Parser, Debug)]
+#[command(version)]
+pub(crate) struct Options {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, env = "FER_BIND", default_value = "127.0.0.1:8080")]
+    pub(crate) bind: String,
+    /// Emotion bundle (model.json, weights.safetensors) instead of the embedded one.
+    #[arg(long, env = "FER_MODEL", value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Face detector: a folder with pnet.onnx, rnet.onnx and onet.onnx.
+    #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
+    pub(crate) detector: Option<PathBuf>,
+    /// ONNX Runtime's shared library; without it tract, which is built in.
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// Inference threads; 0 for one a core.
+    #[arg(long, env = "FER_WORKERS", default_value_t = 0)]
+    pub(crate) workers: usize,
+    /// Photos that may wait for a worker; more are refused with 503.
+    #[arg(long, env = "FER_QUEUE", default_value_t = 32)]
+    pub(crate) queue: usize,
+    /// Largest request body in bytes.
+    #[arg(long, env = "FER_MAX_BODY", default_value_t = 10 << 20)]
+    pub(crate) max_body: usize,
+    /// Largest photo in pixels.
+    #[arg(long, env = "FER_MAX_PIXELS", default_value_t = 40_000_000)]
+    pub(crate) max_pixels: u64,
+    /// Smallest face in pixels, of the photo reduced to a longer side of 800.
+    #[arg(long, env = "FER_MIN_FACE", default_value_t = 20.0)]
+    pub(crate) min_face: f32,
+}

@@ -1,0 +1,73 @@
+//! From options to a service that can answer, or one line that says why not.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use fer_detect::{DetectorConfig, DetectorModel};
+use fer_engine::Engine;
+use fer_model::Bundle;
+use fer_vision::{Analyzer, AnalyzerConfig, DecodeLimits, Workers};
+
+use crate::options::Options;
+
+const MODEL_JSON: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/model.json"));
+const WEIGHTS: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/weights.safetensors"));
+
+/// What all requests share.
+pub(crate) struct Service {
+    pub(crate) workers: Workers,
+    pub(crate) bundle: Bundle,
+    pub(crate) engine: Engine,
+    pub(crate) max_body: usize,
+}
+
+impl Service {
+    /// For the start-up line.
+    pub(crate) fn describe(&self) -> String {
+        format!("model {}, engine {}", self.bundle.manifest().name(), self.engine.describe())
+    }
+}
+
+pub(crate) fn service(options: &Options) -> Result<Service> {
+    let Some(folder) = &options.detector else {
+        bail!("no face detector: name a folder with pnet.onnx, rnet.onnx and onet.onnx by --detector DIR");
+    };
+    let detector = DetectorModel::open(folder)?;
+    let bundle = match &options.model {
+        Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
+        None => Bundle::from_bytes(MODEL_JSON, WEIGHTS).context("the embedded emotion model")?,
+    };
+    let engine = match options.onnxruntime.clone().or_else(found_runtime) {
+        Some(library) => Engine::onnx_runtime(&library)?,
+        None => Engine::tract()?,
+    };
+    let config = AnalyzerConfig {
+        decode: DecodeLimits { max_pixels: options.max_pixels },
+        detector: DetectorConfig { min_face: options.min_face, ..DetectorConfig::default() },
+        ..AnalyzerConfig::default()
+    };
+    let count = match options.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let (opened, model) = (engine.clone(), bundle.clone());
+    let workers = Workers::start(count, options.queue, move || {
+        Analyzer::new(&opened, &detector, &model, config.clone())
+    })?;
+    Ok(Service { workers, bundle, engine, max_body: options.max_body })
+}
+
+/// Where `cargo xtask download-runtime` puts ONNX Runtime, seen from the working directory.
+fn found_runtime() -> Option<PathBuf> {
+    let file = if cfg!(target_os = "windows") {
+        "onnxruntime.dll"
+    } else if cfg!(target_os = "macos") {
+        "libonnxruntime.dylib"
+    } else {
+        "libonnxruntime.so"
+    };
+    let path = Path::new("assets/runtime").join(file);
+    path.is_file().then_some(path)
+}

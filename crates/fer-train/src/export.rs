@@ -1,0 +1,38 @@
+//! A bundle in another form: the served ONNX graph as a file, or the bundle with smaller numbers.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use fer_model::bundle::{BundleDraft, write_whole};
+use fer_model::weights::WeightsDtype;
+use fer_model::{Bundle, onnx};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// The graph that the server runs: input `input`, output `logits`.
+    Onnx,
+    /// A bundle with 16-bit weights.
+    BundleF16,
+}
+
+pub(crate) fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<()> {
+    match format {
+        Format::Onnx => write_whole(out, &onnx::graph(bundle.network(), bundle.weights()))
+            .with_context(|| format!("cannot write {}", out.display())),
+        Format::BundleF16 => {
+            let manifest = bundle.manifest();
+            let draft = BundleDraft {
+                network: bundle.network(),
+                weights: bundle.weights(),
+                dtype: WeightsDtype::F16,
+                temperature: manifest.temperature,
+                training: manifest.training.clone(),
+                scores: manifest.scores.clone(),
+                data_licence: manifest.data_licence.clone(),
+                card: manifest.card.clone(),
+            };
+            draft.write(out).context("cannot write the bundle")
+        }
+    }
+}
