@@ -1,8 +1,14 @@
 //! The chores: `cargo xtask …`. Links none of the crates that it drives.
 
+mod bench;
+mod dataset;
+mod download;
+mod runtime;
+mod server;
 mod smoke;
 
-use anyhow::Result;
+use std::path::{Path, PathBuf};
+
 use clap::{Parser, Subcommand};
 
 /// Chores of the workspace.
@@ -14,17 +20,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Put FER-2013 into datasets/fer2013.csv, from Kaggle or from a file that you have, and verify it.
+    DownloadDataset(dataset::Options),
+    /// Put ONNX Runtime into assets/runtime, where fer-serve finds it.
+    DownloadRuntime(runtime::Options),
     /// Start the server and send it the sample photo.
     Smoke,
+    /// Time detection beside facenet-pytorch, and the server's start, memory and large photos.
+    Bench(bench::Options),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> std::process::ExitCode {
+    let done = match Cli::parse().command {
+        Command::DownloadDataset(options) => dataset::run(&options),
+        Command::DownloadRuntime(options) => runtime::run(&options),
         Command::Smoke => smoke::run(),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
     }
 }
 
-/// The workspace's root.
-fn root() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// A path below the workspace's root.
+fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }

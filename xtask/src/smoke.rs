@@ -1,54 +1,23 @@
 //! `cargo xtask smoke`: the real binary, the sample photo, one answer.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::root;
-
-/// Kills the server however the check ends.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
+use crate::server::{Server, build, reference_detector};
+use crate::workspace;
 
 pub(crate) fn run() -> Result<()> {
-    let detector = root().join("../shared/models/mtcnn-reference");
-    if !detector.is_dir() {
-        println!("smoke: skipped, there is no detector in {}", detector.display());
+    let Some(detector) = reference_detector() else {
+        println!("smoke: skipped, there is no detector in ../shared/models/mtcnn-reference");
         return Ok(());
-    }
-    let built =
-        Command::new(env!("CARGO")).args(["build", "-p", "fer-serve"]).current_dir(root()).status()?;
-    ensure!(built.success(), "fer-serve does not build");
-    let mut server = Command::new(root().join("target/debug/fer-serve"))
-        .args(["--bind", "127.0.0.1:0", "--detector"])
-        .arg(&detector)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("fer-serve does not start")?;
-    let output = server.stdout.take().context("fer-serve has no output")?;
-    let server = Server(server);
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line)?;
-    let Some(base) = line.split_whitespace().find(|word| word.starts_with("http://")) else {
-        bail!("fer-serve's first line names no address: {line:?}");
     };
-    let base = base.trim_end_matches(':');
-    let photo = std::fs::read(root().join("assets/samples/astronaut.png"))?;
-    let mut response = ureq::post(format!("{base}/v1/analyze")).content_type("image/png").send(&photo[..])?;
-    let analysis: Value = serde_json::from_str(&response.body_mut().read_to_string()?)?;
+    let program = build(&["-p", "fer-serve"], false, "fer-serve")?;
+    let server = Server::start(&program, &detector, &[])?;
+    let analysis = server.analyze(&std::fs::read(workspace("assets/samples/astronaut.png"))?)?;
     check(&analysis).with_context(|| format!("the answer is not as expected: {analysis}"))?;
     for path in ["/", "/app.js", "/style.css", "/v1/model", "/healthz"] {
-        ureq::get(format!("{base}{path}")).call().with_context(|| path.to_owned())?;
+        server.get(path)?;
     }
-    drop(server);
     println!("smoke: one face, {}", analysis["faces"][0]["dominant_emotion"]);
     Ok(())
 }

@@ -30,8 +30,9 @@ impl FaceCrop {
         // No box that reaches further than the picture is large says more than one that does.
         let most_side = 3.0 * image.width().max(image.height()) as f32;
         let side = width.max(height).round().clamp(1.0, most_side);
-        let left = (x + 0.5 * (width - side)).round() as i64;
-        let top = (y + 0.5 * (height - side)).round() as i64;
+        let far = 2.0 * most_side;
+        let left = (x + 0.5 * (width - side)).round().clamp(-far, far) as i64;
+        let top = (y + 0.5 * (height - side)).round().clamp(-far, far) as i64;
         let side = side as u32;
         let mut square = Vec::with_capacity((side * side) as usize);
         for row in 0..i64::from(side) {

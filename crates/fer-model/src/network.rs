@@ -174,7 +174,7 @@ fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {
 }
 
 fn trainable<const D: usize>(id: ParamId, array: &Array, device: &Device) -> Param<Tensor<D>> {
-    Param::initialized(id, tensor(array, device).require_grad())
+    Param::initialized(id, tensor(array, device)).set_require_grad(true)
 }
 
 fn array<const D: usize>(tensor: Tensor<D>) -> Array {

@@ -89,7 +89,6 @@ impl From<JobError> for ApiError {
                 Self::Internal
             }
             JobError::Panicked => Self::Internal,
-            JobError::Closed => Self::Busy(error.to_string()),
         }
     }
 }
@@ -102,4 +101,29 @@ impl From<QueueFull> for ApiError {
 
 pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_the_pool_and_of_photos_have_their_statuses() {
+        let status = |error: ApiError| error.code_and_status();
+        assert_eq!(status(JobError::Panicked.into()), ("internal", StatusCode::INTERNAL_SERVER_ERROR));
+        assert_eq!(status(QueueFull { waiting: 3 }.into()), ("busy", StatusCode::SERVICE_UNAVAILABLE));
+        let photo = |error: DecodeError| status(JobError::Analyze(error.into()).into());
+        assert_eq!(photo(DecodeError::Empty), ("empty_body", StatusCode::BAD_REQUEST));
+        assert_eq!(photo(DecodeError::NotAnImage), ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        let cut = photo(DecodeError::Corrupt("cut".to_owned()));
+        assert_eq!(cut, ("corrupt_image", StatusCode::UNPROCESSABLE_ENTITY));
+        let large = photo(DecodeError::TooManyPixels { width: 9, height: 9, max_pixels: 80 });
+        assert_eq!(large, ("too_many_pixels", StatusCode::PAYLOAD_TOO_LARGE));
+    }
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back() {
+        let response = ApiError::from(QueueFull { waiting: 1 }).error_response();
+        assert_eq!(response.headers().get(header::RETRY_AFTER).unwrap(), "1");
+    }
 }

@@ -55,7 +55,7 @@ fn gpu() -> Result<Compute> {
     for kind in [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0)] {
         let options = Device::wgpu_options().graphics_api(api).device_kind(kind);
         if let Ok(device) = options.init() {
-            let name = device.identity().map_or_else(|| "GPU".to_owned(), |identity| identity.to_string());
+            let name = device.identity().map_or_else(|| "GPU".to_owned(), |identity| identity.name);
             return Ok(Compute { device, shards: 1, name });
         }
     }

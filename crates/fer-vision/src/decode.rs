@@ -7,7 +7,8 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 /// What a photo may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Width times height, by the header, before anything is decoded.
+    /// Width times height, by the header, before anything is decoded. A pixel of more than four bytes counts
+    /// as several.
     pub max_pixels: u64,
 }
 
@@ -30,7 +31,9 @@ pub enum DecodeError {
     #[error("the image is damaged or cut off: {0}")]
     Corrupt(String),
     /// Larger than allowed.
-    #[error("the image has {width}×{height} pixels; at most {max_pixels} are allowed")]
+    #[error(
+        "the image has {width}×{height} pixels; at most {max_pixels} are allowed, half as many of 16 bits a channel"
+    )]
     TooManyPixels {
         /// By the header.
         width: u32,
@@ -58,11 +61,12 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // The pixel limit bounds the output; the decoder's own tables come on top.
     let mut allocation = Limits::default();
-    allocation.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(64 << 20));
+    allocation.max_alloc = Some(limits.max_pixels.saturating_mul(4).saturating_add(64 << 20));
     reader.limits(allocation);
     let mut decoder = reader.into_decoder().map_err(corrupt)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels.max(decoder.total_bytes().div_ceil(4)) > limits.max_pixels {
         return Err(DecodeError::TooManyPixels { width, height, max_pixels: limits.max_pixels });
     }
     if width == 0 || height == 0 {
@@ -71,11 +75,11 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     let orientation = decoder.orientation().map_err(corrupt)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
     image.apply_orientation(orientation);
-    Ok(if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() })
+    Ok(if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() })
 }
 
-fn on_white(image: &DynamicImage) -> RgbImage {
-    let rgba = image.to_rgba8();
+fn on_white(image: DynamicImage) -> RgbImage {
+    let rgba = image.into_rgba8();
     RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
         let [red, green, blue, alpha] = rgba.get_pixel(x, y).0.map(u32::from);
         let over = |value: u32| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
@@ -146,6 +150,10 @@ mod tests {
             let cut = decode(&bytes[..30], limits);
             assert!(matches!(cut, Err(DecodeError::Corrupt(_))), "{format:?}: {cut:?}");
         }
+        let deep = encoded(&DynamicImage::ImageRgba16(picture().into_rgba16()), ImageFormat::Png);
+        assert!(decode(&deep, DecodeLimits { max_pixels: 1600 }).is_ok());
+        let bomb = decode(&deep, DecodeLimits { max_pixels: 1599 });
+        assert!(matches!(bomb, Err(DecodeError::TooManyPixels { .. })), "{bomb:?}");
         let small = DecodeLimits { max_pixels: 799 };
         let large = decode(&encoded(&picture(), ImageFormat::Png), small);
         assert_eq!(large, Err(DecodeError::TooManyPixels { width: 40, height: 20, max_pixels: 799 }));

@@ -25,9 +25,6 @@ pub enum JobError {
     /// A bug: the worker panicked and was replaced.
     #[error("the worker failed on this photo and was replaced")]
     Panicked,
-    /// The pool is shutting down.
-    #[error("the server is shutting down")]
-    Closed,
 }
 
 /// The queue has no place; try again later.

@@ -1,0 +1,200 @@
+//! The whole cascade with the reference networks (facenet-pytorch's weights as ONNX), which lie outside of the
+//! project: where they are absent, each test says so and passes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fer_detect::{Bounds, Detector, DetectorConfig, DetectorModel, Face};
+use fer_engine::Engine;
+use image::RgbImage;
+
+/// Names ONNX Runtime's library to the child process in which the golden test runs once more.
+const RUNTIME: &str = "FER_DETECT_ONNXRUNTIME";
+
+/// What facenet-pytorch 2.6.0 finds on the sample photo (`min_face_size=20`): x0, y0, x1, y1, then five points.
+const GOLDEN: [f32; 4] = [181.051, 62.156, 267.747, 172.050];
+const GOLDEN_POINTS: [[f32; 2]; 5] =
+    [[205.011, 101.727], [246.763, 103.714], [224.671, 128.965], [201.716, 139.246], [245.265, 141.857]];
+
+fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn detector(config: DetectorConfig) -> Option<Detector> {
+    let folder = workspace("../shared/models/mtcnn-reference");
+    if !folder.is_dir() {
+        println!("skipped: there are no reference networks in {}", folder.display());
+        return None;
+    }
+    let engine = match std::env::var_os(RUNTIME) {
+        Some(library) => Engine::onnx_runtime(Path::new(&library)).unwrap(),
+        None => Engine::tract().unwrap(),
+    };
+    Some(Detector::new(&engine, &DetectorModel::open(&folder).unwrap(), config).unwrap())
+}
+
+fn sample() -> RgbImage {
+    image::open(workspace("assets/samples/astronaut.png")).unwrap().into_rgb8()
+}
+
+/// The sample's head, `[width, height]` pixels large, pasted on grey at each place.
+fn pasted(width: u32, height: u32, [head_width, head_height]: [u32; 2], places: &[[i64; 2]]) -> RgbImage {
+    let head = image::imageops::crop_imm(&sample(), 140, 20, 170, 190).to_image();
+    let head = image::imageops::resize(&head, head_width, head_height, image::imageops::FilterType::Triangle);
+    let mut picture = RgbImage::from_pixel(width, height, image::Rgb([118, 121, 125]));
+    for &[x, y] in places {
+        image::imageops::overlay(&mut picture, &head, x, y);
+    }
+    picture
+}
+
+/// What holds for every answer on every picture.
+fn check(faces: &[Face], image: &RgbImage) {
+    let (width, height) = (image.width() as f32, image.height() as f32);
+    for face in faces {
+        let Bounds { x, y, width: w, height: h } = face.bounds;
+        assert!(x >= 0.0 && y >= 0.0 && w > 0.0 && h > 0.0, "{face:?}");
+        assert!(x + w <= width + 1e-2 && y + h <= height + 1e-2, "{face:?} in {width}×{height}");
+        assert!((0.0..=1.0).contains(&face.confidence), "{face:?}");
+        assert!(points(face).iter().flatten().all(|value| value.is_finite()), "{face:?}");
+    }
+    assert!(faces.is_sorted_by(|a, b| a.confidence >= b.confidence), "not the most confident first");
+}
+
+fn points(face: &Face) -> [[f32; 2]; 5] {
+    let points = &face.landmarks;
+    [points.left_eye, points.right_eye, points.nose, points.mouth_left, points.mouth_right]
+}
+
+#[test]
+fn the_sample_photo_as_the_reference_sees_it() {
+    let Some(mut detector) = detector(DetectorConfig::default()) else { return };
+    let faces = detector.detect(&sample()).unwrap();
+    assert_eq!(faces.len(), 1, "{faces:?}");
+    let Bounds { x, y, width, height } = faces[0].bounds;
+    let found = [x, y, x + width, y + height];
+    assert!(found.iter().zip(GOLDEN).all(|(a, b)| (a - b).abs() <= 1.0), "{found:?} is not {GOLDEN:?}");
+    for (found, golden) in points(&faces[0]).iter().zip(GOLDEN_POINTS) {
+        let far = (found[0] - golden[0]).hypot(found[1] - golden[1]);
+        assert!(far <= 1.5, "{found:?} is not {golden:?}");
+    }
+    assert!(faces[0].confidence > 0.99 && detector.session_time() > Duration::ZERO);
+    println!(
+        "the sample's face is at {found:?}, run on {}",
+        if std::env::var_os(RUNTIME).is_some() { "onnxruntime" } else { "tract" }
+    );
+}
+
+#[test]
+fn the_same_on_onnx_runtime() {
+    let downloaded = workspace("assets/runtime/libonnxruntime.so");
+    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
+    if !library.is_file() {
+        println!(
+            "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",
+            library.display()
+        );
+        return;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_sample_photo_as_the_reference_sees_it", "--nocapture"])
+        .env(RUNTIME, &library)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{printed}{}", String::from_utf8_lossy(&child.stderr));
+    assert!(printed.contains("run on onnxruntime") || printed.contains("skipped"), "{printed}");
+}
+
+#[test]
+fn faces_of_several_sizes_at_the_border_and_up_to_a_limit() {
+    let Some(mut found) = detector(DetectorConfig::default()) else { return };
+    let places = [[10, 20], [230, 60], [440, 20], [60, 260], [450, 250]];
+    let group = pasted(640, 480, [170, 190], &places);
+    let faces = found.detect(&group).unwrap();
+    check(&faces, &group);
+    assert_eq!(faces.len(), places.len());
+    for [x, y] in places {
+        // The head's face, as on the sample photo, moved along.
+        let [x, y] = [x as f32 + 41.0, y as f32 + 42.0];
+        let wanted = Bounds { x, y, width: 86.7, height: 109.9 };
+        assert!(faces.iter().any(|face| face.bounds.iou(&wanted) > 0.8), "no face at {wanted:?}: {faces:?}");
+    }
+    let cut = pasted(400, 300, [170, 190], &[[-48, 60]]);
+    let faces = found.detect(&cut).unwrap();
+    check(&faces, &cut);
+    assert_eq!(faces.len(), 1, "a face at the border");
+    let large = image::imageops::crop_imm(&sample(), 181, 62, 87, 110).to_image();
+    check(&found.detect(&large).unwrap(), &large);
+    let Some(mut few) = detector(DetectorConfig { max_faces: 2, ..DetectorConfig::default() }) else {
+        return;
+    };
+    assert_eq!(few.detect(&group).unwrap().len(), 2);
+    let Some(mut large_only) = detector(DetectorConfig { min_face: 400.0, ..DetectorConfig::default() })
+    else {
+        return;
+    };
+    assert_eq!(large_only.detect(&group).unwrap().len(), 0);
+}
+
+#[test]
+fn pictures_without_sense_are_answered_in_time() {
+    let Some(mut detector) = detector(DetectorConfig::default()) else { return };
+    let mut state = 1_u32;
+    let mut noise = |width, height| {
+        RgbImage::from_fn(width, height, |_, _| {
+            image::Rgb(std::array::from_fn(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            }))
+        })
+    };
+    let flat = |width, height, value| RgbImage::from_pixel(width, height, image::Rgb([value; 3]));
+    let pictures = [
+        ("nothing", RgbImage::new(0, 0)),
+        ("one pixel", flat(1, 1, 200)),
+        ("smaller than a window", noise(11, 300)),
+        ("a line", noise(5000, 1)),
+        ("a panorama", flat(20_000, 200, 90)),
+        ("black", flat(640, 480, 0)),
+        ("white", flat(640, 480, 255)),
+        ("noise", noise(640, 480)),
+    ];
+    for (name, picture) in pictures {
+        let started = Instant::now();
+        let faces = detector.detect(&picture).unwrap();
+        check(&faces, &picture);
+        assert!(faces.is_empty() || name == "noise", "{name}: {faces:?}");
+        assert!(started.elapsed() < Duration::from_secs(30), "{name} took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn networks_and_settings_that_do_not_fit_are_refused() {
+    let folder = workspace("../shared/models/mtcnn-reference");
+    let missing = DetectorModel::open(Path::new("nowhere")).err().unwrap().to_string();
+    assert!(missing.contains("pnet.onnx") && missing.contains("a detector's folder holds"), "{missing}");
+    let engine = Engine::tract().unwrap();
+    let empty = DetectorModel::from_bytes(b"", b"", b"");
+    let small = DetectorConfig { min_face: 3.0, ..DetectorConfig::default() };
+    let refusal = Detector::new(&engine, &empty, small).err().unwrap().to_string();
+    assert!(refusal.contains("min_face is 3"), "{refusal}");
+    let junk = DetectorModel::from_bytes(b"junk", b"junk", b"junk");
+    let refusal = Detector::new(&engine, &junk, DetectorConfig::default()).err().unwrap().to_string();
+    assert!(refusal.contains("P-Net"), "{refusal}");
+    if !folder.is_dir() {
+        println!("skipped the rest: there are no reference networks in {}", folder.display());
+        return;
+    }
+    // R-Net where P-Net should be.
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let swapped = DetectorModel::from_bytes(&read("rnet.onnx"), &read("rnet.onnx"), &read("onet.onnx"));
+    let refusal = match Detector::new(&engine, &swapped, DetectorConfig::default()) {
+        Ok(mut detector) => detector.detect(&sample()).unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(refusal.contains("P-Net"), "{refusal}");
+}

@@ -1,0 +1,157 @@
+//! The burn network that is trained and the ONNX graph that is served are one function: the same faces through the
+//! same preprocessing give logits within 1e-4, for every kind of layer, with batch-norm statistics that are nothing
+//! like the identity.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use fer_engine::Engine;
+use fer_model::bundle::BundleDraft;
+use fer_model::network::Network;
+use fer_model::weights::{Weights, WeightsDtype};
+use fer_model::{Bundle, Classifier, FaceCrop, NetworkSpec};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const FACES: usize = 64;
+const TOLERANCE: f32 = 1e-4;
+
+const CNN6: &str = include_str!("../../../configs/models/cnn6.json");
+
+/// What cnn6 leaves out: replicated channels, an input that is not square, valid padding, biases under and without
+/// a batch norm, kernels of 1 and 5, batch norm behind ReLU, pooling and flattening, a pool with a remainder, six
+/// labels in another order.
+const EVERY_KIND: &str = r#"{
+  "name": "every-kind",
+  "input": { "channels": 3, "height": 30, "width": 24 },
+  "preprocessing": { "mean": 0.4, "std": 0.3 },
+  "labels": ["happy", "neutral", "sad", "surprise", "angry", "fear"],
+  "layers": [
+    { "kind": "conv", "channels": 8, "kernel": 5, "padding": "valid" },
+    { "kind": "batch_norm" },
+    { "kind": "relu" },
+    { "kind": "batch_norm" },
+    { "kind": "max_pool", "size": 2 },
+    { "kind": "conv", "channels": 12, "kernel": 3, "padding": "same", "bias": false },
+    { "kind": "relu" },
+    { "kind": "batch_norm" },
+    { "kind": "conv", "channels": 10, "kernel": 1 },
+    { "kind": "max_pool", "size": 3 },
+    { "kind": "batch_norm" },
+    { "kind": "conv", "channels": 6, "kernel": 3 },
+    { "kind": "dropout", "rate": 0.5 },
+    { "kind": "flatten" },
+    { "kind": "batch_norm" },
+    { "kind": "dense", "units": 20 },
+    { "kind": "batch_norm" },
+    { "kind": "relu" },
+    { "kind": "batch_norm" },
+    { "kind": "dropout", "rate": 0.3 },
+    { "kind": "dense", "units": 16, "bias": false },
+    { "kind": "dense", "units": 6 }
+  ]
+}"#;
+
+/// Names ONNX Runtime's library to the child process in which the check runs once more: a process has one engine.
+const RUNTIME: &str = "FER_PARITY_ONNXRUNTIME";
+
+#[test]
+fn burn_and_the_served_graph_agree() {
+    let engine = match std::env::var_os(RUNTIME) {
+        Some(library) => Engine::onnx_runtime(Path::new(&library)).unwrap(),
+        None => Engine::tract().unwrap(),
+    };
+    for (name, json) in [("cnn6", CNN6), ("every kind", EVERY_KIND)] {
+        let worst = worst_difference(&engine, json);
+        println!("{name} on {}: logits differ by at most {worst:.1e}", engine.describe());
+        assert!(worst < TOLERANCE, "{name}: logits differ by {worst}");
+    }
+}
+
+#[test]
+fn they_agree_on_onnx_runtime_too() {
+    let downloaded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/runtime/libonnxruntime.so");
+    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
+    if !library.is_file() {
+        println!(
+            "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",
+            library.display()
+        );
+        return;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "burn_and_the_served_graph_agree", "--nocapture"])
+        .env(RUNTIME, &library)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{printed}{}", String::from_utf8_lossy(&child.stderr));
+    assert_eq!(printed.matches("on ONNX Runtime").count(), 2, "{printed}");
+}
+
+/// Between the burn network's logits and those of a bundle that was written, read back and opened for serving.
+fn worst_difference(engine: &Engine, json: &str) -> f32 {
+    let spec = NetworkSpec::from_json(json).unwrap();
+    let mut random = StdRng::seed_from_u64(11);
+    let weights = unusual_weights(&spec, &mut random);
+    let folder = tempfile::tempdir().unwrap();
+    let draft = BundleDraft {
+        network: &spec,
+        weights: &weights,
+        dtype: WeightsDtype::F32,
+        temperature: 1.0,
+        training: serde_json::Value::Null,
+        scores: BTreeMap::new(),
+        data_licence: String::new(),
+        card: String::new(),
+    };
+    draft.write(folder.path()).unwrap();
+    let bundle = Bundle::open(folder.path()).unwrap();
+
+    let input = spec.input();
+    let faces: Vec<FaceCrop> = (0..FACES)
+        .map(|_| {
+            let luma: Vec<u8> = (0..input.height * input.width).map(|_| random.random()).collect();
+            FaceCrop::from_luma(&luma, input).unwrap()
+        })
+        .collect();
+    let served = Classifier::new(engine, &bundle).unwrap().logits(&faces).unwrap();
+
+    let mut pixels = Vec::new();
+    for face in &faces {
+        spec.preprocessing().apply(face.luma(), input.channels, &mut pixels);
+    }
+    let device = Device::flex();
+    let batch = TensorData::new(pixels, [FACES, input.channels, input.height, input.width]);
+    let trained = Network::new(&spec, &weights, &device).forward(Tensor::from_data(batch, &device));
+    let trained: Vec<f32> = trained.into_data().convert::<f32>().try_to_vec().unwrap();
+
+    assert_eq!(served.len(), FACES * spec.labels().len());
+    assert_eq!(served.len(), trained.len());
+    let spread =
+        trained.iter().copied().fold(f32::MIN, f32::max) - trained.iter().copied().fold(f32::MAX, f32::min);
+    assert!(spread > 1.0, "the logits hardly depend on the face, so agreement would say nothing: {spread}");
+    served.iter().zip(&trained).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Fresh weights with biases and batch-norm statistics far from where training starts.
+fn unusual_weights(spec: &NetworkSpec, random: &mut StdRng) -> Weights {
+    let fresh = Weights::init(spec, 5);
+    let arrays = fresh.iter().map(|(name, array)| {
+        let mut array = array.clone();
+        let range = match name.rsplit('.').next() {
+            Some("weight") if array.shape.len() > 1 => None,
+            Some("weight" | "running_var") => Some(0.5..1.5),
+            _ => Some(-0.5..0.5),
+        };
+        if let Some(range) = range {
+            array.values.iter_mut().for_each(|value| *value = random.random_range(range.clone()));
+        }
+        (name.to_owned(), array)
+    });
+    Weights::new(spec, arrays.collect()).unwrap()
+}

@@ -1,0 +1,397 @@
+//! The real binary over real HTTP. What needs a face detector uses the reference networks, which lie outside of the
+//! project: where they are absent, those tests say so and pass.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use serde_json::{Value, json};
+
+fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn detector() -> Option<PathBuf> {
+    let folder = workspace("../shared/models/mtcnn-reference");
+    if folder.is_dir() {
+        return Some(folder.canonicalize().unwrap());
+    }
+    println!("skipped: there is no detector in {}", folder.display());
+    None
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fer-serve"));
+    command.env_remove("ORT_DYLIB_PATH").env_remove("FER_DETECTOR").env_remove("FER_MODEL");
+    command
+}
+
+/// A running server on a port of its own, in an empty folder of its own; killed at the end.
+struct Server {
+    child: Child,
+    base: String,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// `None` where there is no detector.
+    fn start(arguments: &[&str]) -> Option<Self> {
+        let detector = detector()?;
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = program()
+            .args(["--bind", "127.0.0.1:0", "--detector"])
+            .arg(detector)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let base =
+            address.unwrap_or_else(|| panic!("no address in {line:?}")).trim_end_matches(':').to_owned();
+        assert!(line.contains("engine tract") && line.contains("model cnn6"), "{line}");
+        Some(Self { child, base, folder })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        Answer::of(agent().get(self.url(path)).call())
+    }
+
+    fn analyze(&self, body: &[u8]) -> Answer {
+        self.post("application/octet-stream", body)
+    }
+
+    fn post(&self, content_type: &str, body: &[u8]) -> Answer {
+        Answer::of(agent().post(self.url("/v1/analyze")).content_type(content_type).send(body))
+    }
+
+    /// Peak resident memory so far, in bytes.
+    #[cfg(target_os = "linux")]
+    fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(120)))
+        .build()
+        .into()
+}
+
+struct Answer {
+    status: u16,
+    headers: ureq::http::HeaderMap,
+    json: Value,
+    text: String,
+}
+
+impl Answer {
+    fn of(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Self {
+        let mut response = response.unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status: response.status().as_u16(), headers: response.headers().clone(), json, text }
+    }
+
+    #[track_caller]
+    fn refused(&self, status: u16, code: &str) {
+        assert_eq!((self.status, &self.json["error"]["code"]), (status, &json!(code)), "{}", self.text);
+        assert!(
+            self.json["error"]["message"].as_str().is_some_and(|message| message.len() > 10),
+            "{}",
+            self.text
+        );
+    }
+}
+
+fn sample() -> Vec<u8> {
+    std::fs::read(workspace("assets/samples/astronaut.png")).unwrap()
+}
+
+fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// The sample's head at three places.
+fn group() -> RgbImage {
+    let photo = image::load_from_memory(&sample()).unwrap().into_rgb8();
+    let head = image::imageops::crop_imm(&photo, 140, 20, 170, 190).to_image();
+    let mut group = RgbImage::from_pixel(640, 300, image::Rgb([118, 121, 125]));
+    for (x, y) in [(10, 20), (230, 60), (440, 30)] {
+        image::imageops::overlay(&mut group, &head, x, y);
+    }
+    group
+}
+
+fn form(field: &str, content: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--b\r\n\
+         Content-Disposition: form-data; name=\"{field}\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\n"
+    );
+    [head.as_bytes(), content, b"\r\n--b--\r\n"].concat()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_photo_is_answered_as_documented() {
+    let Some(server) = Server::start(&["--workers", "1"]) else { return };
+    let answer = server.post("image/png", &sample());
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    let emotions = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
+    let json = &answer.json;
+    assert_eq!(keys(json), ["image", "faces", "mood", "timing_ms", "model"]);
+    assert_eq!(json["image"], json!({"width": 512, "height": 512}));
+    assert_eq!(json["faces"].as_array().unwrap().len(), 1);
+    let face = &json["faces"][0];
+    assert_eq!(keys(face), ["box", "confidence", "landmarks", "emotions", "dominant_emotion"]);
+    for (side, golden) in [("x", 181.05), ("y", 62.16), ("width", 86.70), ("height", 109.89)] {
+        assert!((face["box"][side].as_f64().unwrap() - golden).abs() < 1.0, "{side} of {face}");
+    }
+    assert_eq!(keys(&face["landmarks"]), ["left_eye", "right_eye", "nose", "mouth_left", "mouth_right"]);
+    let eyes = ["left_eye", "right_eye"].map(|eye| face["landmarks"][eye][0].as_f64().unwrap());
+    assert!(eyes[0] < eyes[1], "left is as seen in the image");
+    assert_eq!(keys(&face["emotions"]), emotions);
+    let sum: f64 = face["emotions"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-3);
+    assert_eq!(face["dominant_emotion"], "happy");
+    assert_eq!(keys(&json["mood"]), ["dominant_emotion", "faces", "mean"]);
+    assert_eq!(keys(&json["mood"]["mean"]), emotions);
+    assert_eq!(keys(&json["timing_ms"]), ["decode", "detect", "classify", "total"]);
+    assert_eq!(json["model"], json!({"name": "cnn6", "engine": "tract"}));
+    let empty = std::fs::read_dir(server.folder.path()).unwrap().next().is_none();
+    assert!(empty, "the server wrote a file");
+}
+
+#[test]
+fn bodies_forms_formats_and_orientations() {
+    let Some(server) = Server::start(&["--workers", "2"]) else { return };
+    let faces = |answer: &Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json["faces"].as_array().unwrap().len()
+    };
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+        let answer = server.post(format.to_mime_type(), &encoded(group(), format));
+        assert_eq!((faces(&answer), &answer.json["mood"]["faces"]), (3, &json!(3)), "{format:?}");
+    }
+    let form = form("image", &sample());
+    assert_eq!(faces(&server.post("multipart/form-data; boundary=b", &form)), 1);
+    let grey = RgbImage::from_pixel(320, 240, image::Rgb([90; 3]));
+    let nobody = server.analyze(&encoded(grey, ImageFormat::Jpeg));
+    assert_eq!((faces(&nobody), &nobody.json["mood"]), (0, &Value::Null));
+    // Lies on its side, and says so.
+    let jpeg = encoded(image::imageops::rotate270(&group()), ImageFormat::Jpeg);
+    let exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let turned = server.analyze(&[&jpeg[..2], exif, &jpeg[2..]].concat());
+    assert_eq!((faces(&turned), &turned.json["image"]), (3, &json!({"width": 640, "height": 300})));
+}
+
+#[test]
+fn every_refusal_has_its_code() {
+    let Some(server) = Server::start(&["--workers", "1", "--max-body", "600000"]) else { return };
+    let png = encoded(group(), ImageFormat::Png);
+    server.analyze(b"").refused(400, "empty_body");
+    server.post("multipart/form-data; boundary=b", &form("picture", b"x")).refused(400, "missing_field");
+    server.post("multipart/form-data; boundary=b", &form("image", b"")).refused(400, "empty_body");
+    server.post("multipart/form-data", b"x").refused(400, "bad_request");
+    server.post("multipart/form-data; boundary=b", b"no form at all").refused(400, "bad_request");
+    server.get("/nowhere").refused(404, "not_found");
+    server.get("/v1/analyze").refused(405, "method_not_allowed");
+    assert_eq!(server.get("/v1/analyze").headers["allow"], "POST");
+    Answer::of(agent().post(server.url("/v1/model")).send(&b"x"[..])).refused(405, "method_not_allowed");
+    server.analyze(&vec![1; 600_001]).refused(413, "body_too_large");
+    server
+        .post("multipart/form-data; boundary=b", &form("image", &vec![1; 600_001]))
+        .refused(413, "body_too_large");
+    let chunked = ureq::SendBody::from_owned_reader(std::io::repeat(7).take(700_000));
+    Answer::of(agent().post(server.url("/v1/analyze")).send(chunked)).refused(413, "body_too_large");
+    server.post("image/png", b"hello").refused(415, "not_an_image");
+    server.post("image/jpeg", b"GIF89a, in truth").refused(415, "not_an_image");
+    server.post("image/png", &png[..png.len() / 2]).refused(422, "corrupt_image");
+    server.post("image/jpeg", b"\xff\xd8\xff\xe0 and then nothing").refused(422, "corrupt_image");
+    // Still there, and no worker lost.
+    assert_eq!(server.analyze(&png).status, 200);
+    let health = server.get("/healthz");
+    assert_eq!(
+        (health.status, &health.json["status"], &health.json["worker_panics"]),
+        (200, &json!("ok"), &json!(0))
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_bomb_costs_no_more_than_a_photo() {
+    let Some(server) = Server::start(&["--workers", "1"]) else { return };
+    assert_eq!(server.analyze(&encoded(RgbImage::new(1600, 1200), ImageFormat::Png)).status, 200);
+    let photo = server.peak_memory();
+    let bomb = encoded(RgbImage::new(8200, 8200), ImageFormat::Png);
+    assert!(bomb.len() < 1 << 20, "200 MB in {} bytes", bomb.len());
+    server.analyze(&bomb).refused(413, "too_many_pixels");
+    let deep = encoded(DynamicImage::new_rgba16(5000, 5000), ImageFormat::Png);
+    server.analyze(&deep).refused(413, "too_many_pixels");
+    let grown = server.peak_memory() - photo;
+    assert!(grown < 16 << 20, "the bombs cost {grown} bytes");
+}
+
+#[test]
+fn a_full_queue_answers_503_and_recovers() {
+    let Some(server) = Server::start(&["--workers", "1", "--queue", "1"]) else { return };
+    let photo = encoded(group(), ImageFormat::Png);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| server.analyze(&photo))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let (served, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+    assert!(!served.is_empty() && !refused.is_empty(), "{} served, {} refused", served.len(), refused.len());
+    for answer in refused {
+        answer.refused(503, "busy");
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    assert_eq!(server.analyze(&photo).status, 200);
+}
+
+#[test]
+fn the_page_and_what_it_needs() {
+    let Some(server) = Server::start(&["--workers", "1"]) else { return };
+    let page = server.get("/");
+    assert!(page.status == 200 && page.text.contains("<title>"), "{}", page.text);
+    assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    let parts: Vec<&str> = ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|attribute| page.text.split(attribute).skip(1))
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(parts.contains(&"/app.js") && parts.contains(&"/style.css"), "{parts:?}");
+    for part in parts {
+        assert_eq!(server.get(part).status, 200, "{part}");
+    }
+    assert!(
+        !page.text.contains("http://") && !page.text.contains("https://"),
+        "the page loads something from elsewhere"
+    );
+    let model = server.get("/v1/model").json;
+    assert_eq!((&model["name"], &model["engine"]), (&json!("cnn6"), &json!("tract")));
+    assert_eq!(model["bundle"]["network"]["labels"].as_array().unwrap().len(), 7);
+    assert!(model["bundle"]["network"]["layers"].as_array().unwrap().len() > 20);
+}
+
+#[test]
+#[cfg(unix)]
+fn it_stops_when_told_to() {
+    let Some(mut server) = Server::start(&["--workers", "2"]) else { return };
+    assert_eq!(server.get("/healthz").status, 200);
+    let told = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let waiting = Instant::now();
+    let status = loop {
+        if let Some(status) = server.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(waiting.elapsed() < Duration::from_secs(40), "it does not stop");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(status.success(), "{status}");
+}
+
+/// Exit code 1 and one line on standard error, which is returned.
+fn refusal(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.args(["--bind", "127.0.0.1:0"]).output().unwrap();
+    let message = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    message
+}
+
+#[test]
+fn what_it_cannot_start_with_is_named_in_one_line() {
+    assert!(refusal(&mut program()).contains("--detector DIR"));
+    assert!(refusal(program().args(["--detector", "nowhere"])).contains("pnet.onnx"));
+    let Some(detector) = detector() else { return };
+    let with_detector = || {
+        let mut command = program();
+        command.arg("--detector").arg(&detector);
+        command
+    };
+    assert!(refusal(with_detector().args(["--onnxruntime", "nowhere.so"])).contains("nowhere.so"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let shipped = |name: &str| std::fs::read(workspace("assets/models/emotion").join(name)).unwrap();
+    let (json, weights) = (shipped("model.json"), shipped("weights.safetensors"));
+    let with_bundle = |json: &[u8], weights: &[u8]| {
+        std::fs::write(file("model.json"), json).unwrap();
+        std::fs::write(file("weights.safetensors"), weights).unwrap();
+        refusal(with_detector().arg("--model").arg(folder.path()))
+    };
+    let mut damaged = weights.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let message = with_bundle(&json, &damaged);
+    assert!(message.contains("sha256") && message.contains("weights.safetensors"), "{message}");
+    let message = with_bundle(&json, &weights[..weights.len() / 2]);
+    assert!(message.contains("weights.safetensors"), "{message}");
+    let mut other: Value = serde_json::from_slice(&json).unwrap();
+    other["network"]["layers"][0]["channels"] = json!(32);
+    let message = with_bundle(other.to_string().as_bytes(), &weights);
+    assert!(message.contains("layers.0.weight"), "{message}");
+    other["network"]["layers"][0]["kernel"] = json!(99);
+    let message = with_bundle(other.to_string().as_bytes(), &weights);
+    assert!(message.contains("layer 0"), "{message}");
+}
+
+#[test]
+fn serving_links_nothing_of_training() {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "-p",
+            "fer-serve",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "-f",
+            "{p}",
+        ])
+        .current_dir(workspace(""))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(
+        tree.contains("fer-vision") && tree.contains("ort-tract"),
+        "not the tree that was asked for: {tree}"
+    );
+    for line in tree.lines() {
+        let package = line.split_whitespace().next().unwrap_or_default();
+        let training = ["burn", "wgpu", "cubecl", "autodiff", "fer-train"];
+        assert!(!training.iter().any(|name| package.contains(name)), "fer-serve links {package}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The real binary on a small CSV: train, interrupt, resume, evaluate, export, and what it refuses.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// Bright faces are happy, dark ones sad.
+fn write_data(folder: &Path) {
+    let mut csv = "emotion,pixels,Usage\n".to_owned();
+    for (usage, rows) in [("Training", 96), ("PublicTest", 24), ("PrivateTest", 16)] {
+        for row in 0..rows {
+            let happy = row % 2 == 0;
+            let level = if happy { 190 } else { 60 };
+            let pixels: Vec<String> =
+                (0..48 * 48).map(|i| (level + (i * 7 + row * 13) % 40).to_string()).collect();
+            writeln!(csv, "{},{},{usage}", if happy { 3 } else { 4 }, pixels.join(" ")).unwrap();
+        }
+    }
+    fs::write(folder.join("faces.csv"), csv).unwrap();
+    let network = json!({
+        "name": "small",
+        "input": {"channels": 1, "height": 48, "width": 48},
+        "preprocessing": {"mean": 0.5, "std": 0.25},
+        "labels": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
+        "layers": [
+            {"kind": "conv", "channels": 4, "kernel": 3, "bias": false},
+            {"kind": "batch_norm"},
+            {"kind": "relu"},
+            {"kind": "max_pool", "size": 4},
+            {"kind": "flatten"},
+            {"kind": "dropout", "rate": 0.2},
+            {"kind": "dense", "units": 7}
+        ]
+    });
+    fs::write(folder.join("small.json"), network.to_string()).unwrap();
+    let config = include_str!("../../../configs/training/cnn6.json");
+    let mut config: Value = serde_json::from_str(config).unwrap();
+    config["model"] = json!("small.json");
+    config["data"] = json!("faces.csv");
+    config["epochs"] = json!(8);
+    config["batch_size"] = json!(16);
+    config["warmup_steps"] = json!(4);
+    config["augmentation"]["brightness"] = json!(0.0);
+    fs::write(folder.join("training.json"), config.to_string()).unwrap();
+}
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fer-train"));
+    command.current_dir(folder);
+    command
+}
+
+fn train(folder: &Path, name: &str) -> Command {
+    let mut command = program(folder);
+    command.args(["--config", "training.json", "--device", "cpu", "--threads", "1", "--name", name]);
+    command
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The one line on standard error.
+#[track_caller]
+fn refusal(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let message = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    message
+}
+
+#[test]
+fn a_run_from_data_to_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let printed = succeeds(&mut train(folder, "whole"));
+    assert_eq!(printed.matches("PublicTest").count(), 8, "{printed}");
+    assert!(printed.contains("(best)") && printed.contains("images/s"), "{printed}");
+
+    let bundle = folder.join("runs/whole/bundle");
+    let evaluate = |split: &str| -> Value {
+        let mut command = program(folder);
+        command.args(["evaluate", "--data", "faces.csv", "--device", "cpu", "--json", "--split", split]);
+        serde_json::from_str(&succeeds(command.arg("--bundle").arg(&bundle))).unwrap()
+    };
+    let (public, private) = (evaluate("public"), evaluate("private"));
+    assert_eq!((&public["split"], &public["samples"]), (&json!("public"), &json!(24)));
+    assert_eq!((&private["split"], &private["samples"]), (&json!("private"), &json!(16)));
+    assert!(private["accuracy"].as_f64().unwrap() > 0.9, "{private}");
+    assert_eq!(private["per_class"].as_object().unwrap().keys().collect::<Vec<_>>(), ["happy", "sad"]);
+    assert!(private["per_class"]["happy"]["recall"].is_f64(), "{private}");
+    let manifest: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
+    assert_eq!(manifest["scores"]["PublicTest"]["accuracy"], public["accuracy"]);
+    assert!(manifest["scores"]["PrivateTest"].is_null(), "training does not look at PrivateTest");
+
+    succeeds(program(folder).args(["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx"]));
+    let onnx = fs::read(folder.join("small.onnx")).unwrap();
+    let mut session = fer_engine::Engine::tract().unwrap().open(&onnx).unwrap();
+    let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
+    let logits = session.run(bright).unwrap().take("logits").unwrap();
+    let most = (0..7).max_by(|&a, &b| logits.data()[a].total_cmp(&logits.data()[b]));
+    assert_eq!((logits.shape(), most), ([1, 7].as_slice(), Some(3)));
+    let half = ["export", "--bundle", "runs/whole/bundle", "--format", "bundle-f16", "--out", "half"];
+    succeeds(program(folder).args(half));
+    assert!(fer_model::Bundle::open(&folder.join("half")).is_ok());
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    succeeds(&mut train(folder, "whole"));
+    for kill_after in [1, 4] {
+        let name = format!("killed-{kill_after}");
+        let mut child = train(folder, &name).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let epochs = lines.by_ref().filter(|line| line.starts_with("epoch")).take(kill_after).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(epochs, kill_after);
+        let again = refusal(&mut train(folder, &name));
+        assert!(again.contains("--resume"), "{again}");
+        succeeds(train(folder, &name).arg("--resume"));
+        let weights =
+            |run: &str| fs::read(folder.join("runs").join(run).join("bundle/weights.safetensors")).unwrap();
+        assert_eq!(weights(&name), weights("whole"), "killed after epoch {kill_after}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let missing = refusal(train(folder, "none").args(["--data", "nowhere.csv"]));
+    assert!(missing.contains("nowhere.csv") && missing.contains("cargo xtask download-dataset"), "{missing}");
+    fs::write(folder.join("bad.csv"), "emotion,pixels,Usage\n3,1 2 3,Training\n").unwrap();
+    let bad = refusal(train(folder, "none").args(["--data", "bad.csv"]));
+    assert!(bad.contains("line 2") && bad.contains("pixels"), "{bad}");
+    let nothing = refusal(train(folder, "none").arg("--resume"));
+    assert!(nothing.contains("no checkpoint"), "{nothing}");
+    let spec = fs::read_to_string(folder.join("small.json")).unwrap().replace("\"flatten\"", "\"relu\"");
+    fs::write(folder.join("wrong.json"), spec).unwrap();
+    let wrong = refusal(train(folder, "none").args(["--model", "wrong.json"]));
+    assert!(wrong.contains("layer 6 (dense)") && wrong.contains("flatten"), "{wrong}");
+    let no_bundle = refusal(program(folder).args(["export", "--bundle", "nowhere", "--out", "x.onnx"]));
+    assert!(no_bundle.contains("nowhere"), "{no_bundle}");
+    assert!(!folder.join("runs/none").exists(), "a refused run leaves nothing behind");
+}

@@ -1,0 +1,66 @@
+//! Times the pipeline on one photo, on one thread, and prints one JSON object; `cargo xtask bench` runs it.
+//!
+//! Milliseconds are medians over the repeats; `other_share` is what `analyze` spends outside of the engine's
+//! sessions (decoding, pyramid, crops, suppression), as a share of its time.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use fer_detect::DetectorModel;
+use fer_engine::Engine;
+use fer_model::Bundle;
+use fer_vision::{Analyzer, AnalyzerConfig};
+
+/// Times the pipeline on one photo.
+#[derive(Parser)]
+struct Options {
+    /// Folder with pnet.onnx, rnet.onnx and onet.onnx.
+    #[arg(long)]
+    detector: PathBuf,
+    /// Emotion bundle.
+    #[arg(long)]
+    model: PathBuf,
+    /// Photo.
+    #[arg(long)]
+    image: PathBuf,
+    /// ONNX Runtime's library; tract without it.
+    #[arg(long)]
+    onnxruntime: Option<PathBuf>,
+    /// Runs that count, after a few that do not.
+    #[arg(long, default_value_t = 20)]
+    repeat: usize,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let engine = match &options.onnxruntime {
+        Some(library) => Engine::onnx_runtime(library)?,
+        None => Engine::tract()?,
+    };
+    let detector = DetectorModel::open(&options.detector)?;
+    let bundle = Bundle::open(&options.model)?;
+    let mut analyzer = Analyzer::new(&engine, &detector, &bundle, AnalyzerConfig::default())?;
+    let photo = std::fs::read(&options.image)?;
+    let faces = analyzer.analyze(&photo)?.faces.len();
+    analyzer.analyze(&photo)?;
+    let mut timings = Vec::new();
+    for _ in 0..options.repeat.max(1) {
+        timings.push(analyzer.analyze(&photo)?.timing_ms);
+    }
+    let median = |of: &dyn Fn(&fer_vision::Timing) -> f64| {
+        let mut values: Vec<f64> = timings.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let json = serde_json::json!({
+        "engine": engine.kind().name(),
+        "faces": faces,
+        "decode_ms": median(&|t| t.decode),
+        "detect_ms": median(&|t| t.detect),
+        "classify_ms": median(&|t| t.classify),
+        "total_ms": median(&|t| t.total),
+        "other_share": median(&|t| 1.0 - t.sessions / t.total),
+    });
+    println!("{json}");
+    Ok(())
+}

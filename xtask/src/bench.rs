@@ -1,0 +1,206 @@
+//! `cargo xtask bench`: what `docs/benchmarks.md` says, measured anew.
+//!
+//! Times on a busy or throttled machine wander, so the contestants take turns, round after round, and what counts is
+//! the median over the rounds of the ratios within a round.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use image::{ImageFormat, RgbImage, imageops};
+use serde_json::Value;
+
+use crate::server::{Server, build, reference_detector};
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A Python with facenet-pytorch, the peer; its column stays empty without.
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// ONNX Runtime's shared library; its column stays empty without.
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// Folder with pnet.onnx, rnet.onnx and onet.onnx.
+    #[arg(long, value_name = "DIR")]
+    detector: Option<PathBuf>,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Photos for the memory measurement.
+    #[arg(long, default_value_t = 1000)]
+    photos: usize,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let detector = options.detector.clone().or_else(reference_detector).context("name a --detector")?;
+    let pipeline = build(&["-p", "fer-vision", "--example", "bench"], true, "examples/bench")?;
+    let server = build(&["-p", "fer-serve"], true, "fer-serve")?;
+    let folder = tempfile::tempdir()?;
+    let photo = folder.path().join("six-faces.png");
+    six_faces()?.save(&photo)?;
+    println!(
+        "one thread, 640×480, six faces, min face 20, median of {} rounds, release build",
+        options.rounds
+    );
+    detection(options, &pipeline, &detector, &photo)?;
+    serving(options, &server, &detector)
+}
+
+/// The sample's head, six times on grey.
+fn six_faces() -> Result<RgbImage> {
+    let sample = image::open(workspace("assets/samples/astronaut.png"))?.into_rgb8();
+    let head = imageops::crop_imm(&sample, 140, 20, 170, 190).to_image();
+    let mut photo = RgbImage::from_pixel(640, 480, image::Rgb([118, 121, 125]));
+    for place in 0..6 {
+        // 130 to 180 pixels wide, so that the faces fall on different levels of the pyramid.
+        let width = 130 + 10 * place;
+        let face = imageops::resize(&head, width, width * 190 / 170, imageops::FilterType::Triangle);
+        imageops::overlay(
+            &mut photo,
+            &face,
+            i64::from(15 + 210 * (place % 3)),
+            i64::from(15 + 230 * (place / 3)),
+        );
+    }
+    Ok(photo)
+}
+
+/// One contestant's JSON.
+fn measure(command: &mut Command) -> Result<Value> {
+    let output = command.output().with_context(|| format!("{command:?} does not start"))?;
+    ensure!(output.status.success(), "{command:?} fails: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    serde_json::from_str(text.trim()).with_context(|| format!("{command:?} prints no JSON: {text}"))
+}
+
+fn figure(json: &Value, name: &str) -> Result<f64> {
+    json[name].as_f64().with_context(|| format!("no {name} in {json}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn detection(options: &Options, pipeline: &Path, detector: &Path, photo: &Path) -> Result<()> {
+    let ours = |library: Option<&Path>| {
+        let mut command = Command::new(pipeline);
+        command.arg("--detector").arg(detector).arg("--image").arg(photo);
+        command.arg("--model").arg(workspace("assets/models/emotion"));
+        if let Some(library) = library {
+            command.arg("--onnxruntime").arg(library);
+        }
+        command
+    };
+    let mut contestants = vec![("tract", ours(None))];
+    if let Some(library) = &options.onnxruntime {
+        contestants.push(("ONNX Runtime", ours(Some(library))));
+    }
+    if let Some(python) = &options.python {
+        let mut peer = Command::new(python);
+        peer.arg(workspace("xtask/src/bench_facenet.py")).arg(photo).arg("20");
+        contestants.push(("facenet-pytorch", peer));
+    }
+    let mut rounds: Vec<Vec<Value>> = Vec::new();
+    for _ in 0..options.rounds.max(1) {
+        let round = contestants.iter_mut().map(|(_, command)| measure(command));
+        rounds.push(round.collect::<Result<_>>()?);
+    }
+    println!(
+        "{:<16}{:>7}{:>12}{:>14}{:>13}{:>16}",
+        "", "faces", "detect ms", "/ facenet", "analyze ms", "not in engine"
+    );
+    for (column, (name, _)) in contestants.iter().enumerate() {
+        let over_rounds = |of: &dyn Fn(&[Value]) -> Result<f64>| {
+            rounds.iter().map(|round| of(round)).collect::<Result<Vec<_>>>().map(median)
+        };
+        let detect = over_rounds(&|round| figure(&round[column], "detect_ms"))?;
+        let ratio = match options.python {
+            Some(_) => {
+                let peer = contestants.len() - 1;
+                let ratio = over_rounds(&|round| {
+                    Ok(figure(&round[column], "detect_ms")? / figure(&round[peer], "detect_ms")?)
+                })?;
+                format!("{ratio:.2}")
+            }
+            None => String::new(),
+        };
+        let (total, other) = if *name == "facenet-pytorch" {
+            (String::new(), String::new())
+        } else {
+            let total = over_rounds(&|round| figure(&round[column], "total_ms"))?;
+            let other = over_rounds(&|round| figure(&round[column], "other_share"))?;
+            (format!("{total:.1}"), format!("{:.1} %", 100.0 * other))
+        };
+        let faces = &rounds[0][column]["faces"];
+        println!("{name:<16}{faces:>7}{detect:>12.1}{ratio:>14}{total:>13}{other:>16}");
+    }
+    Ok(())
+}
+
+fn serving(options: &Options, program: &Path, detector: &Path) -> Result<()> {
+    let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
+    let mut starts = Vec::new();
+    for _ in 0..options.rounds.max(1) {
+        let started = Instant::now();
+        let server = Server::start(program, detector, &["--workers", "4"])?;
+        server.analyze(&photo)?;
+        starts.push(started.elapsed().as_secs_f64());
+    }
+    println!("start to first answer (tract, four workers): {:.2} s", median(starts));
+
+    // A phone's 4000×3000.
+    let large = imageops::resize(&six_faces()?, 4000, 3000, imageops::FilterType::Triangle);
+    let large = encoded(&large, ImageFormat::Jpeg)?;
+    let server = Server::start(program, detector, &["--workers", "4"])?;
+    let mut ratios = Vec::new();
+    for _ in 0..options.rounds.max(1) {
+        let took = |photo: &[u8]| -> Result<f64> {
+            let started = Instant::now();
+            let answer = server.analyze(photo)?;
+            ensure!(
+                answer["faces"].as_array().is_some_and(|faces| faces.len() == 6),
+                "not six faces: {answer}"
+            );
+            Ok(started.elapsed().as_secs_f64())
+        };
+        ratios.push(took(&large)? / took(&photo)?);
+    }
+    println!("12 megapixels / 640×480: {:.2}", median(ratios));
+
+    let server = Server::start(program, detector, &["--workers", "4"])?;
+    let mut memory = Vec::new();
+    for part in 0..=10 {
+        if part > 0 {
+            std::thread::scope(|scope| {
+                let clients: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            (0..options.photos / 40).try_for_each(|_| server.analyze(&photo).map(drop))
+                        })
+                    })
+                    .collect();
+                clients
+                    .into_iter()
+                    .try_for_each(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
+            })?;
+        }
+        memory.push(server.resident_memory()?);
+    }
+    let line: Vec<String> = memory.iter().map(|mebibytes| format!("{mebibytes:.0}")).collect();
+    println!(
+        "resident memory in MiB, {} photos between two figures, four workers: {}",
+        options.photos / 10,
+        line.join(" ")
+    );
+    Ok(())
+}
+
+fn encoded(image: &RgbImage, format: ImageFormat) -> Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format)?;
+    Ok(bytes.into_inner())
+}

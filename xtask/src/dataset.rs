@@ -1,0 +1,333 @@
+//! `cargo xtask download-dataset`: FER-2013 from Kaggle, or from a file that the user has, verified row by row
+//! before it gets its name.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use md5::{Digest, Md5};
+use ureq::http::StatusCode;
+
+use crate::download::{self, Refused};
+use crate::workspace;
+
+const COMPETITION: &str = "challenges-in-representation-learning-facial-expression-recognition-challenge";
+
+/// Of the CSV as the competition published it.
+const ORIGINAL_MD5: &str = "f8428a1edbd21e88f42c73edd2a14f95";
+
+/// Names that the CSV goes by in archives.
+const CSV_NAMES: [&str; 2] = ["fer2013.csv", "icml_face_data.csv"];
+
+const PIXELS: usize = 48 * 48;
+
+/// What FER-2013 holds.
+fn fer2013() -> Counts {
+    Counts::new([28_709, 3_589, 3_589], [4_953, 547, 5_121, 8_989, 6_077, 4_002, 6_198])
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A copy that you have: .csv, .csv.xz, .csv.gz, .zip or .tar.gz.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Where the CSV goes; datasets/fer2013.csv of this workspace if not given.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let out = options.out.clone().unwrap_or_else(|| workspace("datasets/fer2013.csv"));
+    if out.exists() {
+        let found = verify(&out, &fer2013())
+            .with_context(|| format!("{} is not FER-2013; move it away", out.display()))?;
+        println!("{} is there already: {found}", out.display());
+        return Ok(());
+    }
+    let folder = out.parent().context("--out needs a file name")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let found = if let Some(path) = &options.from {
+        install(path, &out, &fer2013())?
+    } else {
+        let Some(authorization) = authorization()? else { bail!(HOW_TO_GET_A_TOKEN) };
+        let archive = folder.join("fer2013.tar.gz");
+        let url =
+            format!("https://www.kaggle.com/api/v1/competitions/data/download/{COMPETITION}/fer2013.tar.gz");
+        from_kaggle(&url, &authorization, &archive, &out, &fer2013())?
+    };
+    println!("{}: {found}", out.display());
+    Ok(())
+}
+
+const HOW_TO_GET_A_TOKEN: &str = "FER-2013 needs a free Kaggle account, and there is no token of one.
+
+  1. Sign in at https://www.kaggle.com, and accept the rules of the competition:
+     https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge/rules
+  2. On https://www.kaggle.com/settings, under API, create a token. It is a file kaggle.json:
+     move it to ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY to what is in it.
+  3. Run `cargo xtask download-dataset` again.
+
+If you have the data already (.csv, .csv.xz, .csv.gz, .zip, .tar.gz):
+     cargo xtask download-dataset --from FILE";
+
+/// The header that Kaggle wants, from the environment or from kaggle.json; `None` where there is no token.
+fn authorization() -> Result<Option<String>> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let (Some(user), Some(key)) = (variable("KAGGLE_USERNAME"), variable("KAGGLE_KEY")) {
+        return Ok(Some(basic(&user, &key)));
+    }
+    let folder = std::env::var_os("KAGGLE_CONFIG_DIR")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".kaggle")));
+    let Some(path) = folder.map(|folder| folder.join("kaggle.json")).filter(|path| path.is_file()) else {
+        return Ok(None);
+    };
+    let token: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)
+        .with_context(|| format!("{} is not JSON", path.display()))?;
+    match (token["username"].as_str(), token["key"].as_str()) {
+        (Some(user), Some(key)) => Ok(Some(basic(user, key))),
+        _ => bail!("{} has no username and key; create a new token at Kaggle", path.display()),
+    }
+}
+
+fn basic(user: &str, key: &str) -> String {
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{key}")))
+}
+
+fn from_kaggle(
+    url: &str,
+    authorization: &str,
+    archive: &Path,
+    out: &Path,
+    expected: &Counts,
+) -> Result<String> {
+    let fetched = download::fetch(url, authorization, archive, Duration::from_secs(1));
+    fetched.map_err(|error| match error.downcast_ref::<Refused>() {
+        Some(Refused(StatusCode::UNAUTHORIZED)) => error
+            .context("Kaggle does not know the token; create a new one on https://www.kaggle.com/settings"),
+        Some(Refused(StatusCode::FORBIDDEN)) => error.context(format!(
+            "accept the competition's rules first: https://www.kaggle.com/c/{COMPETITION}/rules"
+        )),
+        _ => error.context("FER-2013 was not downloaded; run the same command again to continue"),
+    })?;
+    let installed = install(archive, out, expected);
+    // Verified, or of no use.
+    fs::remove_file(archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+    installed
+}
+
+/// Unpacks, verifies, and only then gives the CSV its name. Returns what it is.
+fn install(path: &Path, out: &Path, expected: &Counts) -> Result<String> {
+    let folder = out.parent().unwrap_or(Path::new("."));
+    let mut unpacked = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("cannot write into {}", folder.display()))?;
+    unpack(path, &mut unpacked).with_context(|| format!("cannot read {}", path.display()))?;
+    let found =
+        verify(unpacked.path(), expected).with_context(|| format!("{} is not FER-2013", path.display()))?;
+    unpacked.persist(out).with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(found)
+}
+
+/// Writes the CSV that lies in `path` to `out`.
+fn unpack(path: &Path, out: &mut impl Write) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let file = BufReader::new(File::open(path)?);
+    let mut copy = |reader: &mut dyn Read| io::copy(reader, out).map(drop);
+    if name.ends_with(".csv") {
+        copy(&mut { file })?;
+    } else if name.ends_with(".csv.xz") {
+        copy(&mut liblzma::read::XzDecoder::new_multi_decoder(file))?;
+    } else if name.ends_with(".csv.gz") {
+        copy(&mut flate2::read::MultiGzDecoder::new(file))?;
+    } else if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
+        let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(file));
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            if is_csv(&entry.path()?) {
+                return Ok(copy(&mut entry)?);
+            }
+        }
+        bail!("there is no {} in it", CSV_NAMES[0]);
+    } else if name.ends_with(".zip") {
+        let mut archive = zip::ZipArchive::new(file)?;
+        let inside = archive.file_names().flatten().find(|name| is_csv(Path::new(&**name)));
+        let Some(inside) = inside.map(Cow::into_owned) else {
+            bail!("there is no {} in it", CSV_NAMES[0]);
+        };
+        copy(&mut archive.by_name(&inside)?)?;
+    } else {
+        bail!("its type is not known; expected .csv, .csv.xz, .csv.gz, .zip or .tar.gz");
+    }
+    Ok(())
+}
+
+fn is_csv(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| CSV_NAMES.iter().any(|csv| name.eq_ignore_ascii_case(csv)))
+}
+
+/// Checks every row and all counts, and says which copy it is.
+fn verify(csv: &Path, expected: &Counts) -> Result<String> {
+    let counts = count(csv)?;
+    ensure!(counts == *expected, "it holds {counts:?}, but FER-2013 has {expected:?}");
+    let mut digest = Md5::new();
+    io::copy(&mut File::open(csv)?, &mut HashWriter(&mut digest))?;
+    let md5: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let kind = if md5 == ORIGINAL_MD5 { "original" } else { "equivalent copy" };
+    Ok(format!("FER-2013, {} faces, {kind} (md5 {md5})", counts.splits.values().sum::<usize>()))
+}
+
+struct HashWriter<'a>(&'a mut Md5);
+
+impl Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Rows by split and by label.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    splits: BTreeMap<String, usize>,
+    classes: BTreeMap<String, usize>,
+}
+
+impl Counts {
+    fn new(splits: [usize; 3], classes: [usize; 7]) -> Self {
+        let names = ["Training", "PublicTest", "PrivateTest"].map(str::to_owned);
+        let labels = (0..7).map(|label: usize| label.to_string());
+        Self { splits: names.into_iter().zip(splits).collect(), classes: labels.zip(classes).collect() }
+    }
+}
+
+fn count(csv: &Path) -> Result<Counts> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(csv)?;
+    let headers = reader.headers()?.clone();
+    let column = |name: &str| {
+        let found = headers.iter().position(|header| header.eq_ignore_ascii_case(name));
+        found.with_context(|| format!("there is no column '{name}'"))
+    };
+    let (emotion, pixels, usage) = (column("emotion")?, column("pixels")?, column("Usage")?);
+    let mut counts = Counts::default();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row)? {
+        let line = row.position().map_or(0, csv::Position::line);
+        let mut values = row[pixels].split_ascii_whitespace();
+        let sound = values.by_ref().take(PIXELS).filter(|value| value.parse::<u8>().is_ok()).count();
+        ensure!(
+            sound == PIXELS && values.next().is_none(),
+            "line {line} does not have {PIXELS} pixels from 0 to 255"
+        );
+        *counts.splits.entry(row[usage].to_owned()).or_default() += 1;
+        *counts.classes.entry(row[emotion].to_owned()).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::download::tests::serve;
+
+    /// The data set, but smaller.
+    fn expected() -> Counts {
+        Counts::new([10, 2, 2], [2; 7])
+    }
+
+    fn csv() -> Vec<u8> {
+        let usages = [["Training"; 10].as_slice(), &["PublicTest"; 2], &["PrivateTest"; 2]].concat();
+        let mut csv = b"emotion,pixels,Usage\n".to_vec();
+        for (row, usage) in usages.into_iter().enumerate() {
+            writeln!(csv, "{},{},{usage}", row % 7, "200 ".repeat(PIXELS).trim_end()).unwrap();
+        }
+        csv
+    }
+
+    fn tar_gz(csv: &[u8]) -> Vec<u8> {
+        let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut archive = tar::Builder::new(gzip);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(csv.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "fer2013/fer2013.csv", csv).unwrap();
+        archive.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_kind_of_file_gives_the_csv_and_a_wrong_one_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = csv();
+        let mut zipped = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        zipped.start_file("fer2013.csv", zip::write::SimpleFileOptions::default()).unwrap();
+        zipped.write_all(&csv).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        xz.write_all(&csv).unwrap();
+        let files = [
+            ("a.csv.xz", xz.finish().unwrap()),
+            ("b.tar.gz", tar_gz(&csv)),
+            ("c.zip", zipped.finish().unwrap().into_inner()),
+        ];
+        for (name, bytes) in files {
+            let from = folder.path().join(name);
+            fs::write(&from, bytes).unwrap();
+            let out = folder.path().join("out.csv");
+            assert!(install(&from, &out, &expected()).unwrap().contains("equivalent copy"), "{name}");
+            assert_eq!(fs::read(&out).unwrap().len(), csv.len(), "{name}");
+            fs::remove_file(&out).unwrap();
+            fs::remove_file(&from).unwrap();
+        }
+        let text = String::from_utf8(csv).unwrap();
+        let first_rows = text.lines().take(8).collect::<Vec<_>>().join("\n");
+        let wrong = [
+            ("cut.csv", &text[..text.len() - 30], "found record with 2 fields"),
+            ("few.csv", &first_rows, "but FER-2013 has"),
+            ("pixels.csv", &text.replacen("200", "300", 1), "line 2 does not have 2304 pixels"),
+            ("usage.csv", &text.replace("PrivateTest", "Other"), "Other"),
+            ("not.txt", "", "not known"),
+        ];
+        for (name, bytes, reason) in wrong {
+            let from = folder.path().join(name);
+            fs::write(&from, bytes).unwrap();
+            let message =
+                format!("{:#}", install(&from, &folder.path().join("out.csv"), &expected()).unwrap_err());
+            assert!(message.contains(reason), "{name}: {message}");
+            assert_eq!(names(folder.path()), [name]);
+            fs::remove_file(&from).unwrap();
+        }
+    }
+
+    #[test]
+    fn kaggles_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, out) = (folder.path().join("fer2013.tar.gz"), folder.path().join("fer2013.csv"));
+        let get = |url: &str| from_kaggle(url, &basic("me", "key"), &archive, &out, &expected());
+        for (status, advice) in [("401 Unauthorized", "create a new one"), ("403 Forbidden", "/rules")] {
+            let (url, _requests) = serve(Vec::new(), vec![(status, 0)]);
+            let message = format!("{:#}", get(&url).unwrap_err());
+            assert!(message.contains(advice) && names(folder.path()).is_empty(), "{message}");
+        }
+        let (url, _requests) = serve(tar_gz(b"emotion,pixels,Usage\n"), vec![("200 OK", usize::MAX)]);
+        let message = format!("{:#}", get(&url).unwrap_err());
+        assert!(message.contains("is not FER-2013") && names(folder.path()).is_empty(), "{message}");
+        let (url, requests) = serve(tar_gz(&csv()), vec![("200 OK", usize::MAX)]);
+        get(&url).unwrap();
+        assert_eq!(names(folder.path()), ["fer2013.csv"]);
+        assert!(requests.recv().unwrap().contains("authorization: basic bwu6a2v5"), "me:key, in lower case");
+    }
+}

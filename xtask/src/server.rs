@@ -1,0 +1,84 @@
+//! The real `fer-serve` as a child process, on a port of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::workspace;
+
+/// Where a detector lies until the program has one of its own.
+pub(crate) fn reference_detector() -> Option<PathBuf> {
+    Some(workspace("../shared/models/mtcnn-reference")).filter(|folder| folder.is_dir())
+}
+
+/// Builds a package's binary or example, and says where it lies.
+pub(crate) fn build(arguments: &[&str], release: bool, file: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.arg("build").args(arguments).current_dir(workspace(""));
+    if release {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status()?.success(), "`cargo build {}` fails", arguments.join(" "));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace("target"), PathBuf::from);
+    Ok(target.join(if release { "release" } else { "debug" }).join(file))
+}
+
+/// A running server; killed when dropped, however the check ends.
+pub(crate) struct Server {
+    child: Child,
+    base: String,
+}
+
+impl Server {
+    /// Returns when it listens.
+    pub(crate) fn start(program: &Path, detector: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args(["--bind", "127.0.0.1:0", "--detector"])
+            .arg(detector)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{} does not start", program.display()))?;
+        let output = child.stdout.take().context("fer-serve has no output")?;
+        let mut server = Self { child, base: String::new() };
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let Some(base) = line.split_whitespace().find(|word| word.starts_with("http://")) else {
+            bail!("fer-serve's first line names no address: {line:?}");
+        };
+        base.trim_end_matches(':').clone_into(&mut server.base);
+        Ok(server)
+    }
+
+    /// What the API says about a photo.
+    pub(crate) fn analyze(&self, photo: &[u8]) -> Result<Value> {
+        let mut response = ureq::post(format!("{}/v1/analyze", self.base))
+            .content_type("application/octet-stream")
+            .send(photo)?;
+        Ok(serde_json::from_str(&response.body_mut().read_to_string()?)?)
+    }
+
+    /// Whether an address answers.
+    pub(crate) fn get(&self, path: &str) -> Result<()> {
+        ureq::get(format!("{}{path}", self.base)).call().with_context(|| path.to_owned())?;
+        Ok(())
+    }
+
+    /// Resident memory in MiB, from `/proc`.
+    pub(crate) fn resident_memory(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: f64 = line.split_whitespace().next().context("no figure")?.parse()?;
+        Ok(kilobytes / 1024.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
