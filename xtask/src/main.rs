@@ -48,5 +48,6 @@ fn main() -> std::process::ExitCode {
 
 /// A path below the workspace's root.
 fn workspace(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.unwrap_or_else(|| unreachable!("xtask lies in the workspace")).join(path)
 }

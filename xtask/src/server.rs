@@ -33,12 +33,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Returns when it listens.
+    /// Returns when it listens. The engine is tract, whatever this machine has: the folder is one without a runtime.
     pub(crate) fn start(program: &Path, detector: &Path, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(program)
             .args(["--bind", "127.0.0.1:0", "--detector"])
-            .arg(detector)
+            .arg(std::path::absolute(detector)?)
             .args(arguments)
+            .current_dir(std::env::temp_dir())
+            .env_remove("ORT_DYLIB_PATH")
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{} does not start", program.display()))?;

@@ -17,7 +17,7 @@ const STRIDE: f32 = 2.0;
 const MOST_PROPOSALS: usize = 2_000;
 
 /// Crops that go through R- or O-Net in one pass at most: bounds the memory.
-const MOST_CROPS: usize = 256;
+const MOST_CROPS: usize = 32;
 
 /// Why a detector cannot be built or run.
 #[derive(Debug, thiserror::Error)]

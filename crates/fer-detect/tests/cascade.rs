@@ -4,15 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fer_detect::{Bounds, Detector, DetectorConfig, DetectorModel, Face};
 use fer_engine::Engine;
 use image::RgbImage;
-
-/// Names ONNX Runtime's library to the child process in which the golden test runs once more.
-const RUNTIME: &str = "FER_DETECT_ONNXRUNTIME";
 
 /// What facenet-pytorch 2.6.0 finds on the sample photo (`min_face_size=20`): x0, y0, x1, y1, then five points.
 const GOLDEN: [f32; 4] = [181.051, 62.156, 267.747, 172.050];
@@ -24,16 +20,16 @@ fn workspace(path: &str) -> PathBuf {
 }
 
 fn detector(config: DetectorConfig) -> Option<Detector> {
+    detector_on(&Engine::tract(), config)
+}
+
+fn detector_on(engine: &Engine, config: DetectorConfig) -> Option<Detector> {
     let folder = workspace("../shared/models/mtcnn-reference");
     if !folder.is_dir() {
         println!("skipped: there are no reference networks in {}", folder.display());
         return None;
     }
-    let engine = match std::env::var_os(RUNTIME) {
-        Some(library) => Engine::onnx_runtime(Path::new(&library)).unwrap(),
-        None => Engine::tract().unwrap(),
-    };
-    Some(Detector::new(&engine, &DetectorModel::open(&folder).unwrap(), config).unwrap())
+    Some(Detector::new(engine, &DetectorModel::open(&folder).unwrap(), config).unwrap())
 }
 
 fn sample() -> RgbImage {
@@ -71,7 +67,25 @@ fn points(face: &Face) -> [[f32; 2]; 5] {
 
 #[test]
 fn the_sample_photo_as_the_reference_sees_it() {
-    let Some(mut detector) = detector(DetectorConfig::default()) else { return };
+    sees_the_sample_as_the_reference(&Engine::tract());
+}
+
+#[test]
+fn the_same_on_onnx_runtime() {
+    let downloaded = workspace("assets/runtime/libonnxruntime.so");
+    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
+    if library.is_file() {
+        sees_the_sample_as_the_reference(&Engine::onnx_runtime(&library).unwrap());
+    } else {
+        println!(
+            "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",
+            library.display()
+        );
+    }
+}
+
+fn sees_the_sample_as_the_reference(engine: &Engine) {
+    let Some(mut detector) = detector_on(engine, DetectorConfig::default()) else { return };
     let faces = detector.detect(&sample()).unwrap();
     assert_eq!(faces.len(), 1, "{faces:?}");
     let Bounds { x, y, width, height } = faces[0].bounds;
@@ -82,31 +96,6 @@ fn the_sample_photo_as_the_reference_sees_it() {
         assert!(far <= 1.5, "{found:?} is not {golden:?}");
     }
     assert!(faces[0].confidence > 0.99 && detector.session_time() > Duration::ZERO);
-    println!(
-        "the sample's face is at {found:?}, run on {}",
-        if std::env::var_os(RUNTIME).is_some() { "onnxruntime" } else { "tract" }
-    );
-}
-
-#[test]
-fn the_same_on_onnx_runtime() {
-    let downloaded = workspace("assets/runtime/libonnxruntime.so");
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
-    if !library.is_file() {
-        println!(
-            "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",
-            library.display()
-        );
-        return;
-    }
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_sample_photo_as_the_reference_sees_it", "--nocapture"])
-        .env(RUNTIME, &library)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success(), "{printed}{}", String::from_utf8_lossy(&child.stderr));
-    assert!(printed.contains("run on onnxruntime") || printed.contains("skipped"), "{printed}");
 }
 
 #[test]
@@ -177,7 +166,7 @@ fn networks_and_settings_that_do_not_fit_are_refused() {
     let folder = workspace("../shared/models/mtcnn-reference");
     let missing = DetectorModel::open(Path::new("nowhere")).err().unwrap().to_string();
     assert!(missing.contains("pnet.onnx") && missing.contains("a detector's folder holds"), "{missing}");
-    let engine = Engine::tract().unwrap();
+    let engine = Engine::tract();
     let empty = DetectorModel::from_bytes(b"", b"", b"");
     let small = DetectorConfig { min_face: 3.0, ..DetectorConfig::default() };
     let refusal = Detector::new(&engine, &empty, small).err().unwrap().to_string();

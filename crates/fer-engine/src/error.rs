@@ -13,15 +13,12 @@ pub enum EngineError {
         /// By the loader.
         message: String,
     },
-    /// The process runs another engine already.
-    #[error("this process already runs on {running}; the engine is chosen once a process")]
-    Chosen {
-        /// What was chosen first.
-        running: String,
+    /// The process has loaded another library.
+    #[error("this process has loaded ONNX Runtime from {path} already; it takes one library")]
+    Loaded {
+        /// The one that is loaded.
+        path: PathBuf,
     },
-    /// The engine itself does not start.
-    #[error("the engine does not start: {0}")]
-    Start(String),
     /// The bytes are no graph that the engine can run.
     #[error("the graph cannot be opened: {0}")]
     Graph(String),

@@ -1,14 +1,16 @@
 //! Runs an ONNX graph: on tract, which is linked in, or on ONNX Runtime, which is loaded where it is found.
 //!
-//! What the tensors mean is the callers' business. `ort` stays inside this crate, so that another runtime
-//! can take its place behind [`Session`].
+//! What the tensors mean is the callers' business. `ort` and tract stay inside this crate, so that another
+//! runtime can take its place behind [`Session`].
 
+mod engine;
 mod error;
-mod runtime;
+mod onnx_runtime;
 mod tensor;
+mod tract;
 
+pub use engine::{Engine, EngineKind};
 pub use error::EngineError;
-pub use runtime::{Engine, EngineKind};
 pub use tensor::{Outputs, Tensor};
 
 /// An opened graph with one input.

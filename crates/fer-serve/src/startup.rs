@@ -41,7 +41,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
     };
     let engine = match options.onnxruntime.clone().or_else(found_runtime) {
         Some(library) => Engine::onnx_runtime(&library)?,
-        None => Engine::tract()?,
+        None => Engine::tract(),
     };
     let config = AnalyzerConfig {
         decode: DecodeLimits { max_pixels: options.max_pixels },

@@ -386,7 +386,7 @@ fn serving_links_nothing_of_training() {
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8(tree.stdout).unwrap();
     assert!(
-        tree.contains("fer-vision") && tree.contains("ort-tract"),
+        tree.contains("fer-vision") && tree.contains("tract-onnx"),
         "not the tree that was asked for: {tree}"
     );
     for line in tree.lines() {

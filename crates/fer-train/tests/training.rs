@@ -106,7 +106,7 @@ fn a_run_from_data_to_export() {
 
     succeeds(program(folder).args(["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx"]));
     let onnx = fs::read(folder.join("small.onnx")).unwrap();
-    let mut session = fer_engine::Engine::tract().unwrap().open(&onnx).unwrap();
+    let mut session = fer_engine::Engine::tract().open(&onnx).unwrap();
     let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
     let logits = session.run(bright).unwrap().take("logits").unwrap();
     let most = (0..7).max_by(|&a, &b| logits.data()[a].total_cmp(&logits.data()[b]));

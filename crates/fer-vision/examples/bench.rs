@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
     let engine = match &options.onnxruntime {
         Some(library) => Engine::onnx_runtime(library)?,
-        None => Engine::tract()?,
+        None => Engine::tract(),
     };
     let detector = DetectorModel::open(&options.detector)?;
     let bundle = Bundle::open(&options.model)?;

@@ -27,7 +27,7 @@ fn factory() -> Option<impl Fn() -> Result<Analyzer, AnalyzeError> + Clone + Sen
     }
     let detector = DetectorModel::open(&folder).unwrap();
     let bundle = Bundle::open(&workspace("assets/models/emotion")).unwrap();
-    let engine = Engine::tract().unwrap();
+    let engine = Engine::tract();
     Some(move || Analyzer::new(&engine, &detector, &bundle, AnalyzerConfig::default()))
 }
 
