@@ -186,6 +186,21 @@ impl Bundle {
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
+
+    /// The same bundle, to be written again with something changed.
+    pub fn draft(&self) -> BundleDraft<'_> {
+        let manifest = &self.manifest;
+        BundleDraft {
+            network: &manifest.network,
+            weights: &self.weights,
+            dtype: manifest.weights.dtype,
+            temperature: manifest.temperature,
+            training: manifest.training.clone(),
+            scores: manifest.scores.clone(),
+            data_licence: manifest.data_licence.clone(),
+            card: manifest.card.clone(),
+        }
+    }
 }
 
 /// A bundle about to be written; the hash follows from the weights.

@@ -21,17 +21,7 @@ pub(crate) fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<()> 
         Format::Onnx => write_whole(out, &onnx::graph(bundle.network(), bundle.weights()))
             .with_context(|| format!("cannot write {}", out.display())),
         Format::BundleF16 => {
-            let manifest = bundle.manifest();
-            let draft = BundleDraft {
-                network: bundle.network(),
-                weights: bundle.weights(),
-                dtype: WeightsDtype::F16,
-                temperature: manifest.temperature,
-                training: manifest.training.clone(),
-                scores: manifest.scores.clone(),
-                data_licence: manifest.data_licence.clone(),
-                card: manifest.card.clone(),
-            };
+            let draft = BundleDraft { dtype: WeightsDtype::F16, ..bundle.draft() };
             draft.write(out).context("cannot write the bundle")
         }
     }

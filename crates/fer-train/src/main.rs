@@ -112,6 +112,9 @@ struct EvaluateArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Write the score into the bundle's model.json.
+    #[arg(long)]
+    record: bool,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -183,15 +186,20 @@ fn train(args: &TrainArgs) -> Result<()> {
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let bundle = open(&args.bundle)?;
     let dataset = Dataset::read(&args.data)?;
-    let (split, samples) = match args.split {
-        Split::Public => ("public", &dataset.public),
-        Split::Private => ("private", &dataset.private),
+    let (split, usage, samples) = match args.split {
+        Split::Public => ("public", "PublicTest", &dataset.public),
+        Split::Private => ("private", "PrivateTest", &dataset.private),
     };
     anyhow::ensure!(!samples.is_empty(), "{} has no {split} test rows", args.data.display());
     let compute = device::open(args.compute.device, args.compute.threads)?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
     let network = Network::new(bundle.network(), bundle.weights(), &compute.device);
     let score = evaluate::score(&shards, &network, bundle.network(), samples);
+    if args.record {
+        let mut draft = bundle.draft();
+        draft.scores.insert(usage.to_owned(), score.clone());
+        draft.write(&args.bundle).context("cannot record the score")?;
+    }
     if args.json {
         let per_class: serde_json::Map<_, _> = score
             .recall

@@ -103,6 +103,14 @@ fn a_run_from_data_to_export() {
     let manifest: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
     assert_eq!(manifest["scores"]["PublicTest"]["accuracy"], public["accuracy"]);
     assert!(manifest["scores"]["PrivateTest"].is_null(), "training does not look at PrivateTest");
+    succeeds(
+        program(folder)
+            .args(["evaluate", "--data", "faces.csv", "--device", "cpu", "--split", "private"])
+            .args(["--bundle", "runs/whole/bundle", "--record"]),
+    );
+    let recorded: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
+    assert_eq!(recorded["scores"]["PrivateTest"]["accuracy"], private["accuracy"]);
+    assert_eq!(recorded["weights"], manifest["weights"]);
 
     succeeds(program(folder).args(["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx"]));
     let onnx = fs::read(folder.join("small.onnx")).unwrap();
