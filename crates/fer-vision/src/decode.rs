@@ -57,6 +57,9 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
         Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => format,
         _ => return Err(DecodeError::NotAnImage),
     };
+    if format == ImageFormat::Jpeg && !has_end_of_image(bytes) {
+        return Err(DecodeError::Corrupt("its end is missing".to_owned()));
+    }
     let corrupt = |error: ImageError| DecodeError::Corrupt(error.to_string());
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // The pixel limit bounds the output; the decoder's own tables come on top.
@@ -76,6 +79,25 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
     image.apply_orientation(orientation);
     Ok(if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() })
+}
+
+/// Whether a JPEG's scans come to an end. The decoder paints what is missing grey and says nothing.
+///
+/// Header segments are stepped over, for a thumbnail in them has an end of its own; in a scan, the marker cannot
+/// stand for anything else (ITU-T T.81, B.1.1).
+fn has_end_of_image(jpeg: &[u8]) -> bool {
+    let mut rest = jpeg.get(2..).unwrap_or_default();
+    loop {
+        rest = match rest {
+            [0xff, 0xda, scans @ ..] => return scans.windows(2).any(|pair| pair == [0xff, 0xd9]),
+            [0xff, 0xff, ..] => &rest[1..],
+            [0xff, _, high, low, ..] => {
+                rest.get(2 + usize::from(u16::from_be_bytes([*high, *low]))..).unwrap_or_default()
+            }
+            [_, rest @ ..] => rest,
+            [] => return false,
+        }
+    }
 }
 
 fn on_white(image: DynamicImage) -> RgbImage {
@@ -145,11 +167,19 @@ mod tests {
         assert_eq!(decode(b"", limits), Err(DecodeError::Empty));
         assert_eq!(decode(b"GIF89a and so on", limits), Err(DecodeError::NotAnImage));
         assert_eq!(decode(b"hello", limits), Err(DecodeError::NotAnImage));
+        let noise =
+            RgbImage::from_fn(90, 70, |x, y| image::Rgb([(x * 83 + y * y * 7) as u8, y as u8, x as u8]));
         for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
-            let bytes = encoded(&picture(), format);
-            let cut = decode(&bytes[..30], limits);
-            assert!(matches!(cut, Err(DecodeError::Corrupt(_))), "{format:?}: {cut:?}");
+            let bytes = encoded(&noise.clone().into(), format);
+            assert!(decode(&[bytes.as_slice(), b"what follows"].concat(), limits).is_ok(), "{format:?}");
+            for part in [30, bytes.len() / 2, bytes.len() * 9 / 10] {
+                let cut = decode(&bytes[..part], limits);
+                assert!(matches!(cut, Err(DecodeError::Corrupt(_))), "{part} bytes of {format:?}: {cut:?}");
+            }
         }
+        let thumbnail = [b"\xff\xd8\xff\xe1\0\x06\xff\xd9\0\0".as_slice(), &turned(1)[2..]].concat();
+        assert!(decode(&thumbnail, limits).is_ok());
+        assert!(decode(&thumbnail[..thumbnail.len() - 20], limits).is_err());
         let deep = encoded(&DynamicImage::ImageRgba16(picture().into_rgba16()), ImageFormat::Png);
         assert!(decode(&deep, DecodeLimits { max_pixels: 1600 }).is_ok());
         let bomb = decode(&deep, DecodeLimits { max_pixels: 1599 });
