@@ -11,7 +11,8 @@ pub(crate) fn run() -> Result<()> {
         println!("smoke: skipped, there is no detector in ../shared/models/mtcnn-reference");
         return Ok(());
     };
-    let program = build(&["-p", "fer-serve"], false, "fer-serve")?;
+    // As `cargo test --workspace` builds it, so that nothing is compiled twice.
+    let program = build(&["--workspace", "--bin", "fer-serve"], false, "fer-serve")?;
     let server = Server::start(&program, &detector, &[])?;
     let analysis = server.analyze(&std::fs::read(workspace("assets/samples/astronaut.png"))?)?;
     check(&analysis).with_context(|| format!("the answer is not as expected: {analysis}"))?;

@@ -17,7 +17,7 @@ function show(state) {
   $("figure").hidden = state === "empty" || state === "failed";
   $("busy").hidden = state !== "busy";
   $("actions").hidden = state === "empty" || state === "busy";
-  $("retry").hidden = state !== "failed" || !current.file;
+  $("retry").hidden = true;
   $("intro").hidden = state === "done";
   for (const card of ["mood-card", "face-card"]) $(card).hidden = state !== "done" || !current.analysis?.faces.length;
   if (state !== "done") $("boxes").replaceChildren();
@@ -68,11 +68,15 @@ async function analyse() {
   } catch (error) {
     if (request.signal.aborted) return;
     show("failed");
+    $("retry").hidden = Boolean(error.final);
     say(error.message);
   }
 }
 
-/** The server's answer, or an error with a sentence for people. A busy server is asked again a few times. */
+/**
+ * The server's answer, or an error with a sentence for people; `final` where the same photo would get the same again.
+ * A busy server is asked a few times.
+ */
 async function ask(file, signal) {
   for (let attempt = 1; ; attempt++) {
     let response;
@@ -85,7 +89,8 @@ async function ask(file, signal) {
     const body = await response.json().catch(() => null);
     if (response.ok && body) return body;
     if (response.status !== 503 || attempt === 5) {
-      throw new Error(sentence(body?.error?.message ?? `the server answered ${response.status}`));
+      const text = sentence(body?.error?.message ?? `the server answered ${response.status}`);
+      throw Object.assign(new Error(text), { final: response.status < 500 });
     }
     const seconds = Number(response.headers.get("retry-after")) || 1;
     await new Promise((resume) => setTimeout(resume, seconds * 1000));
