@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fer_detect::{Bounds, Detector, DetectorConfig, DetectorModel, Face};
-use fer_engine::Engine;
+use fer_engine::{Engine, EngineError};
 use image::RgbImage;
 
 /// What facenet-pytorch 2.6.0 finds on the sample photo (`min_face_size=20`): x0, y0, x1, y1, then five points.
@@ -76,6 +76,9 @@ fn the_same_on_onnx_runtime() {
     let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
     if library.is_file() {
         sees_the_sample_as_the_reference(&Engine::onnx_runtime(&library).unwrap());
+        assert!(Engine::onnx_runtime(&library).is_ok(), "the same library again is the same engine");
+        let other = Engine::onnx_runtime(Path::new("nowhere.so"));
+        assert!(matches!(other, Err(EngineError::Loaded { .. })), "a process has one library");
     } else {
         println!(
             "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",

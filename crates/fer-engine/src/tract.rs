@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tract_onnx::prelude::TypedRunnableModel;
+use tract_onnx::prelude::{TractError, TypedRunnableModel};
 use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, Expansion, Framework, InferenceModelExt, InferenceResult, IntoRunnable, IntoTensor,
     Op, OutletId, Solver, SpecialOps, StaticName, TValue, TVec, TensorProxy, TractResult, TypedFact,
@@ -100,15 +100,14 @@ impl EvalOp for PRelu {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (values, slopes) = args_2!(inputs);
         let mut values = values.into_tensor();
-        let plain = slopes.try_as_plain_ram()?;
+        let (plain, shape) = (slopes.try_as_plain_ram()?, slopes.shape());
         let slopes = plain.as_slice::<f32>()?;
-        // One slope is for all channels.
         let channels = values.shape().get(1).copied().unwrap_or(1);
-        if slopes.len() != 1 && slopes.len() != channels {
-            return Err(tract_onnx::prelude::TractError::msg(format!(
-                "PRelu has {} slopes for {channels} channels",
-                slopes.len()
-            )));
+        // Shapes are aligned at their ends, so the channels' place counts from there. One slope is for all channels.
+        let place = values.rank().saturating_sub(2);
+        let fits = slopes.len() == channels && shape.iter().nth_back(place) == Some(&channels);
+        if slopes.len() != 1 && !fits {
+            return Err(TractError::msg(format!("PRelu has slopes {shape:?} for {channels} channels")));
         }
         let plane: usize = values.shape().iter().skip(2).product();
         let mut plain = values.try_as_plain_ram_mut()?;
@@ -120,5 +119,37 @@ impl EvalOp for PRelu {
             }
         }
         Ok(tvec!(values.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prelu(
+        shape: &[usize],
+        values: &[f32],
+        slopes_shape: &[usize],
+        slopes: &[f32],
+    ) -> TractResult<Vec<f32>> {
+        let tensor = |shape: &[usize], values: &[f32]| {
+            tract_onnx::prelude::Tensor::from_shape(shape, values).map(TValue::from)
+        };
+        let inputs = tvec!(tensor(shape, values)?, tensor(slopes_shape, slopes)?);
+        let outputs = PRelu.eval(&EvalContext::out_of_plan(), inputs)?;
+        Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+    }
+
+    #[test]
+    fn prelu_scales_what_is_negative_by_its_channel() {
+        let values = [1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0, -4.0];
+        let by_channel = [1.0, -0.5, 2.0, -1.0, 3.0, 6.0, 4.0, 8.0];
+        assert_eq!(prelu(&[1, 2, 2, 2], &values, &[2, 1, 1], &[0.5, -2.0]).unwrap(), by_channel);
+        let every_second = [1.0, 2.0, 2.0, 4.0, 3.0, 6.0, 4.0, 8.0];
+        assert_eq!(prelu(&[4, 2], &values, &[2], &[0.5, -2.0]).unwrap(), every_second);
+        assert_eq!(prelu(&[2, 2, 2, 1], &values, &[1], &[-2.0]).unwrap(), every_second);
+        // Along the last axis, which is not the channels'.
+        assert!(prelu(&[1, 2, 2, 2], &values, &[2], &[0.5, -2.0]).is_err());
+        assert!(prelu(&[1, 2, 2, 2], &values, &[3, 1, 1], &[0.0; 3]).is_err());
     }
 }
