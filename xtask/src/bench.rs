@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use image::{ImageFormat, RgbImage, imageops};
 use serde_json::Value;
 
-use crate::server::{Server, build, reference_detector};
+use crate::server::{Server, build};
 use crate::workspace;
 
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// ONNX Runtime's shared library; its column stays empty without.
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
-    /// Folder with pnet.onnx, rnet.onnx and onet.onnx.
+    /// Folder with pnet.onnx, rnet.onnx and onet.onnx, to time another detector than the embedded one.
     #[arg(long, value_name = "DIR")]
     detector: Option<PathBuf>,
     /// Rounds.
@@ -35,7 +35,6 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let detector = options.detector.clone().or_else(reference_detector).context("name a --detector")?;
     let pipeline = build(&["-p", "fer-vision", "--example", "bench"], true, "examples/bench")?;
     let server = build(&["-p", "fer-serve"], true, "fer-serve")?;
     let folder = tempfile::tempdir()?;
@@ -45,8 +44,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "one thread, 640×480, six faces, min face 20, median of {} rounds, release build",
         options.rounds
     );
-    detection(options, &pipeline, &detector, &photo)?;
-    serving(options, &server, &detector)
+    detection(options, &pipeline, &photo)?;
+    serving(options, &server)
 }
 
 /// The sample's head, six times on grey.
@@ -85,11 +84,14 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn detection(options: &Options, pipeline: &Path, detector: &Path, photo: &Path) -> Result<()> {
+fn detection(options: &Options, pipeline: &Path, photo: &Path) -> Result<()> {
     let ours = |library: Option<&Path>| {
         let mut command = Command::new(pipeline);
-        command.arg("--detector").arg(detector).arg("--image").arg(photo);
+        command.arg("--image").arg(photo);
         command.arg("--model").arg(workspace("assets/models/emotion"));
+        if let Some(detector) = &options.detector {
+            command.arg("--detector").arg(detector);
+        }
         if let Some(library) = library {
             command.arg("--onnxruntime").arg(library);
         }
@@ -141,12 +143,12 @@ fn detection(options: &Options, pipeline: &Path, detector: &Path, photo: &Path) 
     Ok(())
 }
 
-fn serving(options: &Options, program: &Path, detector: &Path) -> Result<()> {
+fn serving(options: &Options, program: &Path) -> Result<()> {
     let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
     let mut starts = Vec::new();
     for _ in 0..options.rounds.max(1) {
         let started = Instant::now();
-        let server = Server::start(program, detector, &["--workers", "4"])?;
+        let server = Server::start(program, &["--workers", "4"])?;
         server.analyze(&photo)?;
         starts.push(started.elapsed().as_secs_f64());
     }
@@ -155,7 +157,7 @@ fn serving(options: &Options, program: &Path, detector: &Path) -> Result<()> {
     // A phone's 4000×3000.
     let large = imageops::resize(&six_faces()?, 4000, 3000, imageops::FilterType::Triangle);
     let large = encoded(&large, ImageFormat::Jpeg)?;
-    let server = Server::start(program, detector, &["--workers", "4"])?;
+    let server = Server::start(program, &["--workers", "4"])?;
     let mut ratios = Vec::new();
     for _ in 0..options.rounds.max(1) {
         let took = |photo: &[u8]| -> Result<f64> {
@@ -171,7 +173,7 @@ fn serving(options: &Options, program: &Path, detector: &Path) -> Result<()> {
     }
     println!("12 megapixels / 640×480: {:.2}", median(ratios));
 
-    let server = Server::start(program, detector, &["--workers", "4"])?;
+    let server = Server::start(program, &["--workers", "4"])?;
     let mut memory = Vec::new();
     for part in 0..=10 {
         if part > 0 {

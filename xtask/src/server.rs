@@ -9,11 +9,6 @@ use serde_json::Value;
 
 use crate::workspace;
 
-/// Where a detector lies until the program has one of its own.
-pub(crate) fn reference_detector() -> Option<PathBuf> {
-    Some(workspace("../shared/models/mtcnn-reference")).filter(|folder| folder.is_dir())
-}
-
 /// Builds a package's binary or example, and says where it lies.
 pub(crate) fn build(arguments: &[&str], release: bool, file: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
@@ -34,10 +29,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Returns when it listens. The engine is tract, whatever this machine has: the folder is one without a runtime.
-    pub(crate) fn start(program: &Path, detector: &Path, arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(program)
-            .args(["--bind", "127.0.0.1:0", "--detector"])
-            .arg(std::path::absolute(detector)?)
+            .args(["--bind", "127.0.0.1:0"])
             .args(arguments)
             .current_dir(std::env::temp_dir())
             .env_remove("ORT_DYLIB_PATH")

@@ -3,17 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::server::{Server, build, reference_detector};
+use crate::server::{Server, build};
 use crate::workspace;
 
 pub(crate) fn run() -> Result<()> {
-    let Some(detector) = reference_detector() else {
-        println!("smoke: skipped, there is no detector in ../shared/models/mtcnn-reference");
-        return Ok(());
-    };
     // As `cargo test --workspace` builds it, so that nothing is compiled twice.
     let program = build(&["--workspace", "--bin", "fer-serve"], false, "fer-serve")?;
-    let server = Server::start(&program, &detector, &[])?;
+    let server = Server::start(&program, &[])?;
     let analysis = server.analyze(&std::fs::read(workspace("assets/samples/astronaut.png"))?)?;
     check(&analysis).with_context(|| format!("the answer is not as expected: {analysis}"))?;
     for path in ["/", "/app.js", "/style.css", "/v1/model", "/healthz"] {

@@ -1,5 +1,7 @@
 //! What a detection is: a box, a score and five points, in pixels of the picture.
 
+use crate::Stage;
+
 /// A rectangle; `x` and `y` are its top left corner.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bounds {
@@ -50,30 +52,27 @@ pub struct Face {
     pub landmarks: Landmarks,
 }
 
-/// A box under way through the cascade, by its corners `x0, y0, x1, y1`.
+/// A box under way through the cascade.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Candidate {
-    pub(crate) corners: [f32; 4],
-    pub(crate) score: f32,
+pub struct Candidate {
+    /// `x0, y0, x1, y1` in pixels; they may lie outside of the picture.
+    pub corners: [f32; 4],
+    /// The last net's probability that this is a face.
+    pub score: f32,
 }
 
 impl Candidate {
-    /// Moves the corners by the network's offsets, in units of the box's sides. `inclusive` counts the last
-    /// pixel as part of the side, as the reference does after R- and O-Net.
-    pub(crate) fn regress(&mut self, offsets: [f32; 4], inclusive: bool) {
-        let [x0, y0, x1, y1] = self.corners;
-        let one = if inclusive { 1.0 } else { 0.0 };
-        let (width, height) = (x1 - x0 + one, y1 - y0 + one);
-        self.corners = [
-            x0 + offsets[0] * width,
-            y0 + offsets[1] * height,
-            x1 + offsets[2] * width,
-            y1 + offsets[3] * height,
-        ];
+    /// Moves the corners by the network's offsets, in units of the box's sides.
+    pub(crate) fn regress(&mut self, stage: Stage, offsets: [f32; 4]) {
+        let sides = sides(stage, self.corners);
+        for (i, corner) in self.corners.iter_mut().enumerate() {
+            *corner += offsets[i] * sides[i % 2];
+        }
     }
 
     /// The square about the same centre with the longer side.
-    pub(crate) fn squared(self) -> Self {
+    #[must_use]
+    pub fn squared(self) -> Self {
         let [x0, y0, x1, y1] = self.corners;
         let (width, height) = (x1 - x0, y1 - y0);
         let side = width.max(height);
@@ -104,6 +103,40 @@ impl Candidate {
     }
 }
 
+/// What a net is taught: the offsets that move a box's `corners` onto those of the `truth`; the inverse of what the
+/// cascade does with a net's `reg`.
+pub fn box_offsets(stage: Stage, corners: [f32; 4], truth: [f32; 4]) -> [f32; 4] {
+    let sides = sides(stage, corners);
+    std::array::from_fn(|i| (truth[i] - corners[i]) / sides[i % 2])
+}
+
+/// Width and height. R- and O-Net's boxes count their last pixel, as the reference does.
+fn sides(stage: Stage, [x0, y0, x1, y1]: [f32; 4]) -> [f32; 2] {
+    let one = if stage == Stage::Proposal { 0.0 } else { 1.0 };
+    [x1 - x0 + one, y1 - y0 + one]
+}
+
+/// O-Net's `lmk` for a box: five x, then five y, as fractions of it, to points of the picture.
+pub(crate) fn landmarks(corners: [f32; 4], fractions: [f32; 10]) -> Landmarks {
+    let sides = sides(Stage::Output, corners);
+    let point = |i: usize| {
+        [corners[0] - 1.0 + fractions[i] * sides[0], corners[1] - 1.0 + fractions[i + 5] * sides[1]]
+    };
+    Landmarks {
+        left_eye: point(0),
+        right_eye: point(1),
+        nose: point(2),
+        mouth_left: point(3),
+        mouth_right: point(4),
+    }
+}
+
+/// What O-Net is taught: a point of the picture as fractions of a box, the inverse of what the cascade does.
+pub fn point_fractions(corners: [f32; 4], point: [f32; 2]) -> [f32; 2] {
+    let sides = sides(Stage::Output, corners);
+    std::array::from_fn(|axis| (point[axis] - corners[axis] + 1.0) / sides[axis])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,16 +158,33 @@ mod tests {
         #[test]
         fn no_offset_moves_nothing(x in -50.0_f32..50.0, y in -50.0_f32..50.0, w in 1.0_f32..90.0, h in 1.0_f32..90.0) {
             let mut moved = candidate([x, y, x + w, y + h]);
-            moved.regress([0.0; 4], true);
+            moved.regress(Stage::Refinement, [0.0; 4]);
             prop_assert_eq!(moved.corners, [x, y, x + w, y + h]);
         }
 
         #[test]
         fn regression_scales_with_the_box(x in -50.0_f32..50.0, side in 1.0_f32..90.0, shift in -0.5_f32..0.5) {
             let mut moved = candidate([x, x, x + side, x + side]);
-            moved.regress([shift; 4], false);
+            moved.regress(Stage::Proposal, [shift; 4]);
             prop_assert!((moved.corners[0] - x - shift * side).abs() < 1e-3);
             prop_assert!((moved.corners[2] - moved.corners[0] - side).abs() < 1e-3);
+        }
+
+        #[test]
+        fn what_a_net_is_taught_is_what_the_cascade_does(
+            corners in (0.0_f32..90.0, 0.0_f32..90.0, 5.0_f32..90.0),
+            truth in prop::array::uniform4(0.0_f32..100.0),
+        ) {
+            let (x, y, side) = corners;
+            for stage in [Stage::Proposal, Stage::Refinement, Stage::Output] {
+                let mut moved = candidate([x, y, x + side, y + side]);
+                moved.regress(stage, box_offsets(stage, moved.corners, truth));
+                prop_assert!(moved.corners.iter().zip(truth).all(|(a, b)| (a - b).abs() < 1e-3));
+            }
+            let corners = [x, y, x + side, y + side];
+            let fractions = point_fractions(corners, [truth[0], truth[1]]);
+            let point = landmarks(corners, std::array::from_fn(|i| fractions[i / 5])).nose;
+            prop_assert!((point[0] - truth[0]).abs() < 1e-3 && (point[1] - truth[1]).abs() < 1e-3);
         }
 
         #[test]

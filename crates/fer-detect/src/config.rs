@@ -19,7 +19,7 @@ impl Default for DetectorConfig {
     fn default() -> Self {
         Self {
             min_face: 20.0,
-            thresholds: [0.6, 0.7, 0.7],
+            thresholds: [0.5, 0.3, 0.3],
             pyramid_factor: 0.709,
             max_faces: 256,
             max_level_pixels: 2_000_000,

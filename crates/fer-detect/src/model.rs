@@ -21,6 +21,15 @@ pub struct ModelFileError {
 }
 
 impl DetectorModel {
+    /// The networks that are part of the program; `assets/models/mtcnn` says how they were trained.
+    pub fn embedded() -> Self {
+        Self::from_bytes(
+            include_bytes!("../../../assets/models/mtcnn/pnet.onnx"),
+            include_bytes!("../../../assets/models/mtcnn/rnet.onnx"),
+            include_bytes!("../../../assets/models/mtcnn/onet.onnx"),
+        )
+    }
+
     /// Reads `pnet.onnx`, `rnet.onnx` and `onet.onnx`.
     ///
     /// # Errors

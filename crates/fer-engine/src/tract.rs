@@ -1,17 +1,18 @@
 //! tract behind [`Session`]. The only file that speaks to it.
 //!
-//! One plan serves all input shapes. tract takes its fast elementwise kernels only where it can compare shapes when
-//! it plans, and calls a function for each value where sides are symbols. It builds PReLU of three such operators,
-//! a third of an MTCNN's time, so here PReLU is one operator of our own.
+//! One plan serves any number of samples. For a graph whose sides are free too there is a plan for each size of input,
+//! as far as it pays: where sides are symbols tract lays out every convolution as one matrix product and calls a
+//! function for each value of an elementwise operator, which takes twice the time. It builds PReLU of three such
+//! operators, so here PReLU is one operator of our own.
 
 use std::sync::Arc;
 
-use tract_onnx::prelude::{TractError, TypedRunnableModel};
+use tract_onnx::prelude::{InferenceModel, TractError, TypedRunnableModel};
 use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, Expansion, Framework, InferenceModelExt, InferenceResult, IntoRunnable, IntoTensor,
-    Op, OutletId, Solver, SpecialOps, StaticName, TValue, TVec, TensorProxy, TractResult, TypedFact,
-    TypedModel, TypedOp, args_2, as_op, check_input_arity, check_output_arity, expand, op_as_typed_op,
-    op_out_of_plan, tvec,
+    DatumExt, EvalContext, EvalOp, Expansion, Factoid, Framework, GenericFactoid, InferenceModelExt,
+    InferenceResult, IntoRunnable, IntoTensor, Op, OutletId, Solver, SpecialOps, StaticName, TDim, TValue,
+    TVec, TensorProxy, TractResult, TypedFact, TypedModel, TypedOp, args_2, as_op, check_input_arity,
+    check_output_arity, expand, op_as_typed_op, op_out_of_plan, tvec,
 };
 
 use crate::{EngineError, Outputs, Session, Tensor};
@@ -21,27 +22,63 @@ pub(crate) fn open(onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
     plan(onnx).map(|session| Box::new(session) as _).map_err(|e| EngineError::Graph(format!("{e:#}")))
 }
 
+/// Sizes of which a session keeps plans: as many as a few pictures' pyramids have levels that pay.
+const MOST_PLANS: usize = 32;
+
+/// Values of an input from which a plan of its own pays, which takes some two milliseconds to make.
+const WORTH_A_PLAN: usize = 8_000;
+
 fn plan(mut onnx: &[u8]) -> TractResult<TractSession> {
     let mut framework = tract_onnx::onnx();
     framework.op_register.insert("PRelu", |_, _| Ok((expand(PRelu), Vec::new())));
     let proto = framework.proto_model_for_read(&mut onnx)?;
     let graph = proto.graph.as_ref();
     let names = graph.map(|graph| graph.output.iter().map(|output| output.name.clone()).collect());
-    let plan = framework.parse(&proto, None)?.model.into_optimized()?.into_runnable()?;
-    Ok(TractSession { plan, names: names.unwrap_or_default() })
+    let model = framework.parse(&proto, None)?.model;
+    let fixed = |side: &GenericFactoid<TDim>| side.concretize().is_some_and(|side| side.to_i64().is_ok());
+    let free_sides = !model.input_fact(0)?.shape.dims().skip(1).all(fixed);
+    let any_size = model.clone().into_optimized()?.into_runnable()?;
+    let model = free_sides.then_some(model);
+    Ok(TractSession { any_size, model, by_size: Vec::new(), names: names.unwrap_or_default() })
 }
 
 struct TractSession {
-    plan: Arc<TypedRunnableModel>,
+    any_size: Arc<TypedRunnableModel>,
+    /// To make plans of, where the graph's sides are free.
+    model: Option<InferenceModel>,
+    /// Input shape and plan, the last used at the end.
+    by_size: Vec<(Vec<usize>, Arc<TypedRunnableModel>)>,
     /// Of the outputs, in the graph's order.
     names: Vec<String>,
+}
+
+impl TractSession {
+    fn plan_for(&mut self, shape: &[usize]) -> TractResult<&Arc<TypedRunnableModel>> {
+        let Some(model) = &self.model else { return Ok(&self.any_size) };
+        if shape.iter().product::<usize>() < WORTH_A_PLAN {
+            return Ok(&self.any_size);
+        }
+        let known = self.by_size.iter().position(|(size, _)| size == shape);
+        let entry = if let Some(known) = known {
+            self.by_size.remove(known)
+        } else {
+            let fact = f32::fact(shape).into();
+            (shape.to_vec(), model.clone().with_input_fact(0, fact)?.into_optimized()?.into_runnable()?)
+        };
+        if self.by_size.len() == MOST_PLANS {
+            self.by_size.remove(0);
+        }
+        self.by_size.push(entry);
+        Ok(self.by_size.last().map_or(&self.any_size, |(_, plan)| plan))
+    }
 }
 
 impl Session for TractSession {
     fn run(&mut self, input: Tensor) -> Result<Outputs, EngineError> {
         let failed = |message: String| EngineError::Run { shape: input.shape().to_vec(), message };
+        let plan = self.plan_for(input.shape()).cloned().map_err(|e| failed(format!("{e:#}")))?;
         let values = tract_onnx::prelude::Tensor::from_shape(input.shape(), input.data());
-        let outputs = values.and_then(|values| self.plan.run(tvec!(values.into())));
+        let outputs = values.and_then(|values| plan.run(tvec!(values.into())));
         let outputs = outputs.map_err(|e| failed(format!("{e:#}")))?;
         let tensors = self.names.iter().zip(outputs).map(|(name, output)| {
             let values = output.try_as_plain_ram().and_then(|plain| Ok(plain.as_slice::<f32>()?.to_vec()));

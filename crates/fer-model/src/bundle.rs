@@ -167,7 +167,7 @@ impl Bundle {
             let expected = entry.sha256.clone();
             return Err(BundleError::Hash { file: entry.file.clone(), found, expected });
         }
-        let weights = Weights::from_safetensors(&manifest.network, weights)
+        let weights = Weights::from_safetensors(manifest.network.architecture(), weights)
             .map_err(|source| BundleError::Weights { file: entry.file.clone(), source })?;
         Ok(Self { manifest, weights })
     }
@@ -290,7 +290,7 @@ mod tests {
 
     fn written(folder: &Path) -> (Vec<u8>, Vec<u8>) {
         let network = NetworkSpec::from_json(include_str!("../../../configs/models/cnn6.json")).unwrap();
-        let weights = Weights::init(&network, 3);
+        let weights = Weights::init(network.architecture(), 3);
         BundleDraft {
             network: &network,
             weights: &weights,

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use fer_engine::{Engine, EngineError, Session, Tensor};
 use image::RgbImage;
 
-use crate::crop::FaceCrop;
+use crate::crop::{CropRule, FaceCrop, FacePlace};
 use crate::onnx;
-use crate::{Bundle, Emotion, Preprocessing, Probabilities, spec::InputSpec};
+use crate::spec::{InputSpec, LOGITS};
+use crate::{Bundle, Emotion, Preprocessing, Probabilities};
 
 /// Faces that go through the network in one pass at most: bounds the memory.
 const MOST_AT_ONCE: usize = 64;
@@ -46,7 +47,7 @@ impl Classifier {
     pub fn new(engine: &Engine, bundle: &Bundle) -> Result<Self, ClassifyError> {
         let network = bundle.network();
         Ok(Self {
-            session: engine.open(&onnx::graph(network, bundle.weights()))?,
+            session: engine.open(&onnx::graph(network.name(), network.architecture(), bundle.weights()))?,
             input: network.input(),
             preprocessing: network.preprocessing(),
             labels: network.labels().to_vec(),
@@ -55,9 +56,9 @@ impl Classifier {
         })
     }
 
-    /// The face in a box `x, y, width, height`; see [`FaceCrop::extract`].
-    pub fn crop(&self, image: &RgbImage, bounds: [f32; 4]) -> Option<FaceCrop> {
-        FaceCrop::extract(image, bounds, self.input)
+    /// A face of a picture; see [`FaceCrop::extract`].
+    pub fn crop(&self, image: &RgbImage, face: &FacePlace) -> Option<FaceCrop> {
+        FaceCrop::extract(image, face, CropRule::default(), self.input)
     }
 
     /// Probabilities of each face, calibrated by the bundle's temperature.
@@ -92,7 +93,7 @@ impl Classifier {
             let started = Instant::now();
             let mut outputs = self.session.run(input)?;
             self.time += started.elapsed();
-            let scores = outputs.take(onnx::OUTPUT)?;
+            let scores = outputs.take(LOGITS)?;
             if scores.shape() != [batch.len(), labels] {
                 return Err(ClassifyError::Logits { shape: scores.shape().to_vec(), labels });
             }

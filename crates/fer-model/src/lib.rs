@@ -16,7 +16,7 @@ pub mod weights;
 
 pub use bundle::{Bundle, Manifest};
 pub use classifier::{Classifier, ClassifyError};
-pub use crop::FaceCrop;
+pub use crop::{CropRule, FaceCrop, FacePlace};
 pub use emotion::{Emotion, Probabilities, UnknownEmotion};
 pub use preprocess::Preprocessing;
 pub use spec::{NetworkSpec, SpecError};

@@ -1,4 +1,4 @@
-//! The burn network that a spec describes. Behind the feature `burn`: serving does not link it.
+//! The burn network that an architecture describes. Behind the feature `burn`: serving does not link it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, PaddingConfig2d, Relu};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::spec::{LayerSpec, NetworkSpec, Padding, parameter_name};
+use crate::spec::{Architecture, LayerSpec, Padding, Step, parameter_name};
 use crate::weights::{Array, Weights, WeightsError};
 
 /// One layer of a [`Network`].
@@ -29,36 +29,45 @@ struct Flatten;
 
 /// A trainable network.
 ///
-/// Parameter ids follow from the spec, not from chance, so an optimiser's state fits again after a restart.
+/// Parameter ids follow from the architecture, not from chance, so an optimiser's state fits again after a restart.
 #[derive(Module, Debug)]
 pub struct Network {
+    trunk: Vec<Layer>,
+    heads: Vec<Head>,
+}
+
+#[derive(Module, Debug)]
+struct Head {
     layers: Vec<Layer>,
 }
 
 /// What flows between layers.
+#[derive(Clone)]
 enum Activation {
     Image(Tensor<4>),
     Vector(Tensor<2>),
 }
 
 impl Network {
-    /// Builds the network of `spec` with `weights` on `device`; give an autodiff device for training.
-    pub fn new(spec: &NetworkSpec, weights: &Weights, device: &Device) -> Self {
+    /// Builds the network with `weights` on `device`; give an autodiff device for training.
+    pub fn new(architecture: &Architecture, weights: &Weights, device: &Device) -> Self {
         let mut ids = 1_u64..;
         let mut next_id = || ParamId::from(ids.next().unwrap_or_else(|| unreachable!("ids do not run out")));
-        let layers = spec
-            .walk()
+        let mut layers: Vec<Layer> = architecture
+            .steps()
             .into_iter()
             .enumerate()
-            .map(|(index, (layer, input, output))| {
+            .map(|(index, Step { layer, input, output })| {
                 let array = |role: &str| weights.get(&parameter_name(index, role));
                 match *layer {
-                    LayerSpec::Conv { channels, kernel, padding, bias } => {
+                    LayerSpec::Conv { channels, kernel, stride, padding, bias } => {
+                        let pad = kernel / 2;
                         let padding = match padding {
-                            Padding::Same => PaddingConfig2d::Same,
+                            Padding::Same => PaddingConfig2d::Explicit(pad, pad, pad, pad),
                             Padding::Valid => PaddingConfig2d::Valid,
                         };
                         let mut conv = Conv2dConfig::new([input.channels(), channels], [kernel, kernel])
+                            .with_stride([stride, stride])
                             .with_padding(padding)
                             .with_bias(bias)
                             .init(device);
@@ -87,29 +96,41 @@ impl Network {
                 }
             })
             .collect();
-        Self { layers }
+        let mut heads: Vec<Head> = Vec::new();
+        for (_, range) in architecture.heads().collect::<Vec<_>>().into_iter().rev() {
+            heads.insert(0, Head { layers: layers.split_off(range.start) });
+        }
+        Self { trunk: layers, heads }
     }
 
-    /// Scores, not probabilities: the training loss wants logits.
+    /// Scores, not probabilities: the training loss wants logits. One tensor a head, in the spec's order.
     ///
     /// # Shapes
-    /// - faces: `[batch, channels, height, width]`, preprocessed; returns `[batch, labels]`
-    pub fn forward(&self, faces: Tensor<4>) -> Tensor<2> {
-        let activation =
-            self.layers.iter().fold(Activation::Image(faces), |activation, layer| layer.forward(activation));
-        match activation {
-            Activation::Vector(logits) => logits,
-            Activation::Image(_) => unreachable!("a checked spec ends in a dense layer"),
-        }
+    /// - images: `[batch, channels, height, width]`, of the input's size and preprocessed
+    /// - returns `[batch, features]`; what is still an image is flattened, channels first
+    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<2>> {
+        let follow = |layers: &[Layer], input: Activation| {
+            layers.iter().fold(input, |activation, layer| layer.forward(activation))
+        };
+        let trunk = follow(&self.trunk, Activation::Image(images));
+        let outputs = self.heads.iter().map(|head| match follow(&head.layers, trunk.clone()) {
+            Activation::Vector(scores) => scores,
+            Activation::Image(map) => map.flatten(1, 3),
+        });
+        outputs.collect()
     }
 
-    /// The weights as they are now, under the spec's names.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.trunk.iter().chain(self.heads.iter().flat_map(|head| &head.layers))
+    }
+
+    /// The weights as they are now, under the architecture's names.
     ///
     /// # Errors
     /// [`WeightsError::NotFinite`] after a training that diverged.
-    pub fn weights(&self, spec: &NetworkSpec) -> Result<Weights, WeightsError> {
+    pub fn weights(&self, architecture: &Architecture) -> Result<Weights, WeightsError> {
         let mut arrays = BTreeMap::new();
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers().enumerate() {
             let mut put = |role: &str, array: Array| arrays.insert(parameter_name(index, role), array);
             match layer {
                 Layer::Conv(conv) => {
@@ -129,13 +150,13 @@ impl Network {
                 Layer::Relu(_) | Layer::MaxPool(_) | Layer::Dropout(_) | Layer::Flatten(_) => {}
             }
         }
-        Weights::new(spec, arrays)
+        Weights::new(architecture, arrays)
     }
 
     /// Ids of biases and batch-norm scales, which weight decay leaves alone.
     pub fn rank_one_parameters(&self) -> Vec<ParamId> {
         let mut ids = Vec::new();
-        for layer in &self.layers {
+        for layer in self.layers() {
             match layer {
                 Layer::Conv(Conv2d { bias, .. }) | Layer::Dense(Linear { bias, .. }) => {
                     ids.extend(bias.as_ref().map(|bias| bias.id));

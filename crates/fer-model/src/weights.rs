@@ -6,7 +6,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::NetworkSpec;
+use crate::spec::Architecture;
 
 /// How a number is stored in the file. In memory it is always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,9 +83,12 @@ impl Weights {
     ///
     /// # Errors
     /// Names the first tensor that is missing, unused, of another shape or not finite.
-    pub fn new(spec: &NetworkSpec, mut arrays: BTreeMap<String, Array>) -> Result<Self, WeightsError> {
+    pub fn new(
+        architecture: &Architecture,
+        mut arrays: BTreeMap<String, Array>,
+    ) -> Result<Self, WeightsError> {
         let mut checked = BTreeMap::new();
-        for parameter in spec.parameters() {
+        for parameter in architecture.parameters() {
             let name = parameter.name;
             let Some(array) = arrays.remove(&name) else {
                 return Err(WeightsError::Missing { name, expected: parameter.shape });
@@ -108,9 +111,9 @@ impl Weights {
 
     /// Fresh weights: He-normal convolutions and dense layers (He et al. 2015, fan-in, gain √2), batch
     /// norms at identity, biases at zero. The same seed gives the same numbers on every device.
-    pub fn init(spec: &NetworkSpec, seed: u64) -> Self {
+    pub fn init(architecture: &Architecture, seed: u64) -> Self {
         let mut random = SplitMix(seed);
-        let arrays = spec.parameters().into_iter().map(|parameter| {
+        let arrays = architecture.parameters().into_iter().map(|parameter| {
             let count = parameter.len();
             let values = match (parameter.name.rsplit('.').next(), parameter.shape.as_slice()) {
                 (Some("weight"), [_, fan @ ..]) if parameter.shape.len() == 4 => {
@@ -144,7 +147,7 @@ impl Weights {
     ///
     /// # Errors
     /// A damaged file, or one that does not fit the spec.
-    pub fn from_safetensors(spec: &NetworkSpec, bytes: &[u8]) -> Result<Self, WeightsError> {
+    pub fn from_safetensors(architecture: &Architecture, bytes: &[u8]) -> Result<Self, WeightsError> {
         let file = SafeTensors::deserialize(bytes)?;
         let mut arrays = BTreeMap::new();
         for (name, view) in file.iter() {
@@ -165,7 +168,7 @@ impl Weights {
             };
             arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
         }
-        Self::new(spec, arrays)
+        Self::new(architecture, arrays)
     }
 
     /// The bytes of a safetensors file, in a stable order.
@@ -227,16 +230,21 @@ impl SplitMix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NetworkSpec;
 
     fn spec() -> NetworkSpec {
         NetworkSpec::from_json(include_str!("../../../configs/models/cnn6.json")).unwrap()
     }
 
+    fn architecture() -> Architecture {
+        spec().architecture().clone()
+    }
+
     #[test]
     fn init_is_reproducible_and_scaled() {
-        let weights = Weights::init(&spec(), 7);
-        assert_eq!(weights, Weights::init(&spec(), 7));
-        assert_ne!(weights, Weights::init(&spec(), 8));
+        let weights = Weights::init(&architecture(), 7);
+        assert_eq!(weights, Weights::init(&architecture(), 7));
+        assert_ne!(weights, Weights::init(&architecture(), 8));
         let conv = weights.get("layers.5.weight");
         assert_eq!(conv.shape, [128, 64, 3, 3]);
         let variance = conv.values.iter().map(|v| f64::from(v * v)).sum::<f64>() / conv.values.len() as f64;
@@ -245,24 +253,24 @@ mod tests {
 
     #[test]
     fn safetensors_round_trip() {
-        let weights = Weights::init(&spec(), 1);
+        let weights = Weights::init(&architecture(), 1);
         let exact = weights.to_safetensors(WeightsDtype::F32).unwrap();
-        assert_eq!(Weights::from_safetensors(&spec(), &exact).unwrap(), weights);
+        assert_eq!(Weights::from_safetensors(&architecture(), &exact).unwrap(), weights);
         let half = weights.to_safetensors(WeightsDtype::F16).unwrap();
         assert!(half.len() < exact.len() / 2 + 4096);
-        let read = Weights::from_safetensors(&spec(), &half).unwrap();
+        let read = Weights::from_safetensors(&architecture(), &half).unwrap();
         let pair = read.get("layers.0.weight").values.iter().zip(&weights.get("layers.0.weight").values);
         assert!(pair.into_iter().all(|(a, b)| (a - b).abs() < 1e-3));
     }
 
     #[test]
     fn damage_is_an_error() {
-        let bytes = Weights::init(&spec(), 1).to_safetensors(WeightsDtype::F32).unwrap();
-        assert!(Weights::from_safetensors(&spec(), &bytes[..bytes.len() - 5]).is_err());
-        assert!(Weights::from_safetensors(&spec(), &bytes[..3]).is_err());
+        let bytes = Weights::init(&architecture(), 1).to_safetensors(WeightsDtype::F32).unwrap();
+        assert!(Weights::from_safetensors(&architecture(), &bytes[..bytes.len() - 5]).is_err());
+        assert!(Weights::from_safetensors(&architecture(), &bytes[..3]).is_err());
         let text = serde_json::to_string(&spec()).unwrap().replace("\"channels\":64", "\"channels\":32");
         let other = NetworkSpec::from_json(&text).unwrap();
-        let message = Weights::from_safetensors(&other, &bytes).unwrap_err().to_string();
+        let message = Weights::from_safetensors(other.architecture(), &bytes).unwrap_err().to_string();
         assert!(
             message.contains("layers.0.weight") && message.contains("expects [32, 1, 3, 3]"),
             "{message}"

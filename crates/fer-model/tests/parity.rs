@@ -11,8 +11,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fer_engine::Engine;
 use fer_model::bundle::BundleDraft;
 use fer_model::network::Network;
+use fer_model::spec::{Architecture, Shape};
 use fer_model::weights::{Weights, WeightsDtype};
-use fer_model::{Bundle, Classifier, FaceCrop, NetworkSpec};
+use fer_model::{Bundle, Classifier, FaceCrop, NetworkSpec, onnx};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -55,9 +56,61 @@ const EVERY_KIND: &str = r#"{
   ]
 }"#;
 
+/// Strides, an even kernel, several heads, with a softmax and without; every layer slides, so it takes larger pictures.
+const FULLY_CONVOLUTIONAL: &str = r#"{
+  "input": { "channels": 3, "height": 12, "width": 12 },
+  "layers": [
+    { "kind": "conv", "channels": 8, "kernel": 4, "stride": 2, "padding": "valid", "bias": false },
+    { "kind": "batch_norm" },
+    { "kind": "relu" },
+    { "kind": "conv", "channels": 10, "kernel": 3, "stride": 2 },
+    { "kind": "relu" }
+  ],
+  "heads": [
+    { "output": "prob", "softmax": true, "layers": [{ "kind": "conv", "channels": 2, "kernel": 1 }] },
+    { "output": "reg", "layers": [
+      { "kind": "conv", "channels": 6, "kernel": 3, "padding": "valid", "bias": false },
+      { "kind": "batch_norm" },
+      { "kind": "relu" },
+      { "kind": "conv", "channels": 4, "kernel": 1 }
+    ] },
+    { "output": "trunk", "layers": [] }
+  ]
+}"#;
+
+/// The same with heads that are dense.
+const HEADS: &str = r#"{
+  "input": { "channels": 1, "height": 11, "width": 14 },
+  "layers": [
+    { "kind": "conv", "channels": 8, "kernel": 3, "stride": 3 },
+    { "kind": "relu" },
+    { "kind": "flatten" },
+    { "kind": "dense", "units": 12, "bias": false },
+    { "kind": "batch_norm" },
+    { "kind": "relu" }
+  ],
+  "heads": [
+    { "output": "lmk", "layers": [{ "kind": "dense", "units": 10 }] },
+    { "output": "prob", "softmax": true, "layers": [{ "kind": "dense", "units": 2 }] }
+  ]
+}"#;
+
 #[test]
 fn burn_and_the_served_graph_agree() {
     agree_on(&Engine::tract());
+}
+
+#[test]
+fn what_heads_share_an_output_name_or_do_not_fit_is_refused() {
+    let refusal = |from: &str, to: &str| {
+        assert!(HEADS.contains(from));
+        serde_json::from_str::<Architecture>(&HEADS.replacen(from, to, 1)).unwrap_err().to_string()
+    };
+    assert!(refusal("\"lmk\"", "\"prob\"").contains("output 'prob' stands twice"));
+    assert!(
+        refusal("\"kind\": \"dense\", \"units\": 10", "\"kind\": \"flatten\"").contains("layer 6 (flatten)")
+    );
+    assert!(refusal("\"stride\": 3", "\"stride\": 0").contains("layer 0 (conv): stride is 0"));
 }
 
 #[test]
@@ -80,13 +133,58 @@ fn agree_on(engine: &Engine) {
         println!("{name} on {}: logits differ by at most {worst:.1e}", engine.describe());
         assert!(worst < TOLERANCE, "{name}: logits differ by {worst}");
     }
+    for (json, sides) in [
+        (HEADS, [11, 14]),
+        (FULLY_CONVOLUTIONAL, [12, 12]),
+        (FULLY_CONVOLUTIONAL, [25, 30]),
+        (FULLY_CONVOLUTIONAL, [60, 50]),
+    ] {
+        heads_agree(engine, &serde_json::from_str(json).unwrap(), sides);
+    }
+}
+
+/// All outputs of the graph beside the burn network's, after the softmax where there is one.
+fn heads_agree(engine: &Engine, architecture: &Architecture, [height, width]: [usize; 2]) {
+    let mut random = StdRng::seed_from_u64(12);
+    let weights = unusual_weights(architecture, &mut random);
+    let shape = [3, architecture.input().channels, height, width];
+    let pixels: Vec<f32> = (0..shape.iter().product()).map(|_| random.random_range(-1.0_f32..1.0)).collect();
+    let device = Device::flex();
+    let batch = Tensor::from_data(TensorData::new(pixels.clone(), shape), &device);
+    let trained = Network::new(architecture, &weights, &device).forward(batch);
+    let graph = onnx::graph("heads", architecture, &weights);
+    let mut served =
+        engine.open(&graph).unwrap().run(fer_engine::Tensor::new(shape, pixels).unwrap()).unwrap();
+    for ((head, range), trained) in architecture.heads().zip(trained) {
+        let served = served.take(&head.output).unwrap();
+        let mut trained: Vec<f32> = trained.into_data().convert::<f32>().try_to_vec().unwrap();
+        assert_eq!(served.data().len(), trained.len(), "{}", head.output);
+        if [height, width] == [architecture.input().height, architecture.input().width] {
+            let sides = match architecture.output_shape(&range) {
+                Shape::Image { channels, height, width } => vec![3, channels, height, width],
+                Shape::Vector(features) => vec![3, features],
+            };
+            assert_eq!(served.shape(), sides, "{}", head.output);
+        }
+        if head.softmax {
+            let places = trained.len() / 3 / 2;
+            for sample in trained.chunks_exact_mut(2 * places) {
+                for place in 0..places {
+                    let (a, b) = (sample[place].exp(), sample[places + place].exp());
+                    (sample[place], sample[places + place]) = (a / (a + b), b / (a + b));
+                }
+            }
+        }
+        let worst = served.data().iter().zip(&trained).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < TOLERANCE, "{} differs by {worst}", head.output);
+    }
 }
 
 /// Between the burn network's logits and those of a bundle that was written, read back and opened for serving.
 fn worst_difference(engine: &Engine, json: &str) -> f32 {
     let spec = NetworkSpec::from_json(json).unwrap();
     let mut random = StdRng::seed_from_u64(11);
-    let weights = unusual_weights(&spec, &mut random);
+    let weights = unusual_weights(spec.architecture(), &mut random);
     let folder = tempfile::tempdir().unwrap();
     let draft = BundleDraft {
         network: &spec,
@@ -116,7 +214,9 @@ fn worst_difference(engine: &Engine, json: &str) -> f32 {
     }
     let device = Device::flex();
     let batch = TensorData::new(pixels, [FACES, input.channels, input.height, input.width]);
-    let trained = Network::new(&spec, &weights, &device).forward(Tensor::from_data(batch, &device));
+    let trained =
+        Network::new(spec.architecture(), &weights, &device).forward(Tensor::from_data(batch, &device));
+    let trained = trained.into_iter().next().unwrap();
     let trained: Vec<f32> = trained.into_data().convert::<f32>().try_to_vec().unwrap();
 
     assert_eq!(served.len(), FACES * spec.labels().len());
@@ -128,8 +228,8 @@ fn worst_difference(engine: &Engine, json: &str) -> f32 {
 }
 
 /// Fresh weights with biases and batch-norm statistics far from where training starts.
-fn unusual_weights(spec: &NetworkSpec, random: &mut StdRng) -> Weights {
-    let fresh = Weights::init(spec, 5);
+fn unusual_weights(architecture: &Architecture, random: &mut StdRng) -> Weights {
+    let fresh = Weights::init(architecture, 5);
     let arrays = fresh.iter().map(|(name, array)| {
         let mut array = array.clone();
         let range = match name.rsplit('.').next() {
@@ -142,5 +242,5 @@ fn unusual_weights(spec: &NetworkSpec, random: &mut StdRng) -> Weights {
         }
         (name.to_owned(), array)
     });
-    Weights::new(spec, arrays.collect()).unwrap()
+    Weights::new(architecture, arrays.collect()).unwrap()
 }

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Emotion bundle (model.json, weights.safetensors) instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Face detector: a folder with pnet.onnx, rnet.onnx and onet.onnx.
+    /// Face detector (pnet.onnx, rnet.onnx, onet.onnx) instead of the embedded one.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
     pub(crate) detector: Option<PathBuf>,
     /// ONNX Runtime's shared library; without it tract, which is built in.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fer_detect::{DetectorConfig, DetectorModel};
 use fer_engine::Engine;
 use fer_model::Bundle;
@@ -31,10 +31,10 @@ impl Service {
 }
 
 pub(crate) fn service(options: &Options) -> Result<Service> {
-    let Some(folder) = &options.detector else {
-        bail!("no face detector: name a folder with pnet.onnx, rnet.onnx and onet.onnx by --detector DIR");
+    let detector = match &options.detector {
+        Some(folder) => DetectorModel::open(folder).context("--detector")?,
+        None => DetectorModel::embedded(),
     };
-    let detector = DetectorModel::open(folder)?;
     let bundle = match &options.model {
         Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
         None => Bundle::from_bytes(MODEL_JSON, WEIGHTS).context("the embedded emotion model")?,

@@ -1,5 +1,4 @@
-//! The real binary over real HTTP. What needs a face detector uses the reference networks, which lie outside of the
-//! project: where they are absent, those tests say so and pass.
+//! The real binary over real HTTP.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,15 +12,6 @@ use serde_json::{Value, json};
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn detector() -> Option<PathBuf> {
-    let folder = workspace("../shared/models/mtcnn-reference");
-    if folder.is_dir() {
-        return Some(folder.canonicalize().unwrap());
-    }
-    println!("skipped: there is no detector in {}", folder.display());
-    None
 }
 
 fn program() -> Command {
@@ -38,13 +28,10 @@ struct Server {
 }
 
 impl Server {
-    /// `None` where there is no detector.
-    fn start(arguments: &[&str]) -> Option<Self> {
-        let detector = detector()?;
+    fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = program()
-            .args(["--bind", "127.0.0.1:0", "--detector"])
-            .arg(detector)
+            .args(["--bind", "127.0.0.1:0"])
             .args(arguments)
             .current_dir(folder.path())
             .env("TMPDIR", folder.path())
@@ -57,7 +44,7 @@ impl Server {
         let base =
             address.unwrap_or_else(|| panic!("no address in {line:?}")).trim_end_matches(':').to_owned();
         assert!(line.contains("engine tract") && line.contains("model cnn6"), "{line}");
-        Some(Self { child, base, folder })
+        Self { child, base, folder }
     }
 
     fn url(&self, path: &str) -> String {
@@ -161,7 +148,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 #[test]
 fn a_photo_is_answered_as_documented() {
-    let Some(server) = Server::start(&["--workers", "1"]) else { return };
+    let server = Server::start(&["--workers", "1"]);
     let answer = server.post("image/png", &sample());
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.headers["cache-control"], "no-store");
@@ -192,7 +179,7 @@ fn a_photo_is_answered_as_documented() {
 
 #[test]
 fn bodies_forms_formats_and_orientations() {
-    let Some(server) = Server::start(&["--workers", "2"]) else { return };
+    let server = Server::start(&["--workers", "2"]);
     let faces = |answer: &Answer| {
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json["faces"].as_array().unwrap().len()
@@ -215,7 +202,7 @@ fn bodies_forms_formats_and_orientations() {
 
 #[test]
 fn every_refusal_has_its_code() {
-    let Some(server) = Server::start(&["--workers", "1", "--max-body", "600000"]) else { return };
+    let server = Server::start(&["--workers", "1", "--max-body", "600000"]);
     let png = encoded(group(), ImageFormat::Png);
     server.analyze(b"").refused(400, "empty_body");
     server.post("multipart/form-data; boundary=b", &form("picture", b"x")).refused(400, "missing_field");
@@ -248,7 +235,7 @@ fn every_refusal_has_its_code() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_bomb_costs_no_more_than_a_photo() {
-    let Some(server) = Server::start(&["--workers", "1"]) else { return };
+    let server = Server::start(&["--workers", "1"]);
     assert_eq!(server.analyze(&encoded(RgbImage::new(1600, 1200), ImageFormat::Png)).status, 200);
     let photo = server.peak_memory();
     let bomb = encoded(RgbImage::new(8200, 8200), ImageFormat::Png);
@@ -262,7 +249,7 @@ fn a_bomb_costs_no_more_than_a_photo() {
 
 #[test]
 fn a_full_queue_answers_503_and_recovers() {
-    let Some(server) = Server::start(&["--workers", "1", "--queue", "1"]) else { return };
+    let server = Server::start(&["--workers", "1", "--queue", "1"]);
     let photo = encoded(group(), ImageFormat::Png);
     let answers: Vec<Answer> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| server.analyze(&photo))).collect();
@@ -279,7 +266,7 @@ fn a_full_queue_answers_503_and_recovers() {
 
 #[test]
 fn the_page_and_what_it_needs() {
-    let Some(server) = Server::start(&["--workers", "1"]) else { return };
+    let server = Server::start(&["--workers", "1"]);
     let page = server.get("/");
     assert!(page.status == 200 && page.text.contains("<title>"), "{}", page.text);
     assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
@@ -305,7 +292,7 @@ fn the_page_and_what_it_needs() {
 #[test]
 #[cfg(unix)]
 fn it_stops_when_told_to() {
-    let Some(mut server) = Server::start(&["--workers", "2"]) else { return };
+    let mut server = Server::start(&["--workers", "2"]);
     assert_eq!(server.get("/healthz").status, 200);
     let told = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
     assert!(told.success());
@@ -331,15 +318,8 @@ fn refusal(command: &mut Command) -> String {
 
 #[test]
 fn what_it_cannot_start_with_is_named_in_one_line() {
-    assert!(refusal(&mut program()).contains("--detector DIR"));
     assert!(refusal(program().args(["--detector", "nowhere"])).contains("pnet.onnx"));
-    let Some(detector) = detector() else { return };
-    let with_detector = || {
-        let mut command = program();
-        command.arg("--detector").arg(&detector);
-        command
-    };
-    assert!(refusal(with_detector().args(["--onnxruntime", "nowhere.so"])).contains("nowhere.so"));
+    assert!(refusal(program().args(["--onnxruntime", "nowhere.so"])).contains("nowhere.so"));
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let shipped = |name: &str| std::fs::read(workspace("assets/models/emotion").join(name)).unwrap();
@@ -347,7 +327,7 @@ fn what_it_cannot_start_with_is_named_in_one_line() {
     let with_bundle = |json: &[u8], weights: &[u8]| {
         std::fs::write(file("model.json"), json).unwrap();
         std::fs::write(file("weights.safetensors"), weights).unwrap();
-        refusal(with_detector().arg("--model").arg(folder.path()))
+        refusal(program().arg("--model").arg(folder.path()))
     };
     let mut damaged = weights.clone();
     *damaged.last_mut().unwrap() ^= 1;

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use fer_model::NetworkSpec;
 use fer_model::bundle::write_whole;
+use fer_model::spec::Architecture;
 use fer_model::weights::{Array, Weights};
 use safetensors::tensor::{Dtype, TensorView};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::TrainingConfig;
 use crate::sgd::Velocity;
 
 /// What one epoch came to.
@@ -57,16 +57,17 @@ impl RunState {
     }
 }
 
-pub(crate) struct Checkpoint {
-    pub(crate) state: RunState,
+/// `S` is where the run stands: [`RunState`] for an emotion network.
+pub(crate) struct Checkpoint<S> {
+    pub(crate) state: S,
     pub(crate) weights: Weights,
     pub(crate) velocity: Velocity,
 }
 
 pub(crate) const FILE: &str = "checkpoint.safetensors";
 
-impl Checkpoint {
-    pub(crate) fn write(&self, folder: &Path, config: &TrainingConfig) -> Result<()> {
+impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
+    pub(crate) fn write(&self, folder: &Path, config: &impl Serialize) -> Result<()> {
         let weights = self
             .weights
             .iter()
@@ -89,17 +90,27 @@ impl Checkpoint {
             .with_context(|| format!("cannot write {}; the previous checkpoint is unharmed", path.display()))
     }
 
-    pub(crate) fn read(folder: &Path, spec: &NetworkSpec, config: &TrainingConfig) -> Result<Self> {
+    /// `config` must be the one that the run was started with.
+    pub(crate) fn read<C: DeserializeOwned + PartialEq>(
+        folder: &Path,
+        architecture: &Architecture,
+        config: &C,
+    ) -> Result<Self> {
         let path = folder.join(FILE);
         let data = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&data, spec, config).with_context(|| format!("cannot resume from {}", path.display()))
+        Self::parse(&data, architecture, config)
+            .with_context(|| format!("cannot resume from {}", path.display()))
     }
 
-    fn parse(data: &[u8], spec: &NetworkSpec, config: &TrainingConfig) -> Result<Self> {
+    fn parse<C: DeserializeOwned + PartialEq>(
+        data: &[u8],
+        architecture: &Architecture,
+        config: &C,
+    ) -> Result<Self> {
         let (_, header) = safetensors::SafeTensors::read_metadata(data)?;
         let metadata = header.metadata().as_ref().ok_or_else(|| anyhow!("it has no metadata"))?;
         let entry = |name: &str| metadata.get(name).ok_or_else(|| anyhow!("its metadata has no '{name}'"));
-        let trained: TrainingConfig = serde_json::from_str(entry("config")?)?;
+        let trained: C = serde_json::from_str(entry("config")?)?;
         if trained != *config {
             bail!(
                 "the run was started with another configuration; leave the overrides away or give a new --name"
@@ -115,7 +126,7 @@ impl Checkpoint {
                 velocity.insert(id.parse()?, (view.shape().to_vec(), values));
             }
         }
-        Ok(Self { state, weights: Weights::new(spec, arrays)?, velocity })
+        Ok(Self { state, weights: Weights::new(architecture, arrays)?, velocity })
     }
 }
 

@@ -63,13 +63,18 @@ impl TrainingConfig {
 
     /// Learning rate of a step, counted from 0 over the whole run.
     pub(crate) fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
-        }
-        let span = steps.saturating_sub(self.warmup_steps).max(1);
-        let progress = ((step - self.warmup_steps) as f64 / span as f64).min(1.0);
-        self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+        self.learning_rate * cosine_schedule(step, steps, self.warmup_steps)
     }
+}
+
+/// Share of the peak learning rate: a linear warm-up, then half a cosine to zero (Loshchilov & Hutter 2017).
+pub(crate) fn cosine_schedule(step: usize, steps: usize, warmup_steps: usize) -> f64 {
+    if step < warmup_steps {
+        return (step + 1) as f64 / warmup_steps as f64;
+    }
+    let span = steps.saturating_sub(warmup_steps).max(1);
+    let progress = ((step - warmup_steps) as f64 / span as f64).min(1.0);
+    0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use fer_model::bundle::Score;
 use fer_model::network::Network;
-use fer_model::{Emotion, NetworkSpec};
+use fer_model::{CropRule, Emotion, NetworkSpec};
 
 use crate::dataset::Sample;
+use crate::detected;
 use crate::shards::{Shards, most_probable};
 use crate::train::preprocessed;
 
@@ -17,6 +19,53 @@ pub(crate) fn score(shards: &Shards, network: &Network, spec: &NetworkSpec, samp
     let outcomes: Vec<(Emotion, bool)> =
         samples.iter().zip(answers).map(|(sample, answer)| (sample.label, sample.label == answer)).collect();
     tally(&outcomes)
+}
+
+/// What came of faces that a detector had to find first.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct DetectedScore {
+    /// Largest angle by which a face was turned, in degrees.
+    pub(crate) tilt: f32,
+    /// Faces that were found.
+    pub(crate) found: usize,
+    /// On the crops of these.
+    pub(crate) accuracy: f64,
+    /// On the original crops of the same faces.
+    pub(crate) accuracy_original: f64,
+}
+
+/// Accuracy on detected crops beside that on the original ones; see [`detected::crops`].
+pub(crate) fn on_detected(
+    shards: &Shards,
+    network: &Network,
+    spec: &NetworkSpec,
+    samples: &[Sample],
+    rule: CropRule,
+    tilt: f32,
+) -> Result<DetectedScore> {
+    let crops = detected::crops(samples, rule, tilt, spec.input())?;
+    let (mut original, mut found) = (Vec::new(), Vec::new());
+    for (sample, crop) in samples.iter().zip(&crops) {
+        if let Some(crop) = crop {
+            original.push(sample.clone());
+            found.push(crop.luma());
+        }
+    }
+    let logits = shards.logits(network, spec, found.len(), |range| {
+        let mut pixels = Vec::new();
+        for face in &found[range] {
+            spec.preprocessing().apply(face, spec.input().channels, &mut pixels);
+        }
+        pixels
+    });
+    let right =
+        logits.iter().zip(&original).filter(|(row, of)| spec.labels()[most_probable(row)] == of.label);
+    Ok(DetectedScore {
+        tilt,
+        found: found.len(),
+        accuracy: right.count() as f64 / found.len().max(1) as f64,
+        accuracy_original: score(shards, network, spec, &original).accuracy,
+    })
 }
 
 fn tally(outcomes: &[(Emotion, bool)]) -> Score {

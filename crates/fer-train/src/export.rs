@@ -18,8 +18,11 @@ pub(crate) enum Format {
 
 pub(crate) fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<()> {
     match format {
-        Format::Onnx => write_whole(out, &onnx::graph(bundle.network(), bundle.weights()))
-            .with_context(|| format!("cannot write {}", out.display())),
+        Format::Onnx => write_whole(
+            out,
+            &onnx::graph(bundle.network().name(), bundle.network().architecture(), bundle.weights()),
+        )
+        .with_context(|| format!("cannot write {}", out.display())),
         Format::BundleF16 => {
             let draft = BundleDraft { dtype: WeightsDtype::F16, ..bundle.draft() };
             draft.write(out).context("cannot write the bundle")

@@ -6,6 +6,8 @@ mod augment;
 mod checkpoint;
 mod config;
 mod dataset;
+mod detected;
+mod detector;
 mod device;
 mod evaluate;
 mod export;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fer_model::network::Network;
-use fer_model::{Bundle, NetworkSpec};
+use fer_model::{Bundle, CropRule, NetworkSpec};
 
 use crate::config::TrainingConfig;
 use crate::dataset::Dataset;
@@ -50,6 +52,9 @@ enum Command {
     Evaluate(EvaluateArgs),
     /// Write a bundle in another form.
     Export(ExportArgs),
+    /// Train or measure the face detector.
+    #[command(subcommand)]
+    Detector(detector::Command),
 }
 
 #[derive(Args)]
@@ -115,8 +120,39 @@ struct EvaluateArgs {
     /// Write the score into the bundle's model.json.
     #[arg(long)]
     record: bool,
+    /// Also paste the faces into larger pictures, find them with the face detector, and score what it finds beside the
+    /// original crops.
+    #[arg(long)]
+    detected: bool,
+    #[command(flatten)]
+    crop: CropArgs,
     #[command(flatten)]
     compute: ComputeArgs,
+}
+
+/// How a detected face is cut out; the defaults are what serving does.
+#[derive(Args)]
+struct CropArgs {
+    /// Side of the square, as a share of the box's longer side.
+    #[arg(long, requires = "detected")]
+    crop_scale: Option<f32>,
+    /// By how much it lies lower than the box, as a share of the box's longer side.
+    #[arg(long, requires = "detected", allow_negative_numbers = true)]
+    crop_shift: Option<f32>,
+    /// Whether it is turned until the eyes are level.
+    #[arg(long, requires = "detected")]
+    level_eyes: Option<bool>,
+}
+
+impl CropArgs {
+    fn rule(&self) -> CropRule {
+        let CropRule { scale, shift_down, level_eyes } = CropRule::default();
+        CropRule {
+            scale: self.crop_scale.unwrap_or(scale),
+            shift_down: self.crop_shift.unwrap_or(shift_down),
+            level_eyes: self.level_eyes.unwrap_or(level_eyes),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -155,6 +191,7 @@ fn run(cli: Cli) -> Result<()> {
         None => train(&cli.train),
         Some(Command::Train(args)) => train(&args),
         Some(Command::Evaluate(args)) => evaluate(&args),
+        Some(Command::Detector(command)) => detector::run(&command),
         Some(Command::Export(args)) => export::export(&open(&args.bundle)?, args.format, &args.out),
     }
 }
@@ -173,7 +210,7 @@ fn train(args: &TrainArgs) -> Result<()> {
     println!(
         "{}: {} trainable parameters, {} epochs on {}, run in {}",
         spec.name(),
-        spec.trainable_parameters(),
+        spec.architecture().trainable_parameters(),
         config.epochs,
         compute.name,
         folder.display()
@@ -193,30 +230,50 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     anyhow::ensure!(!samples.is_empty(), "{} has no {split} test rows", args.data.display());
     let compute = device::open(args.compute.device, args.compute.threads)?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
-    let network = Network::new(bundle.network(), bundle.weights(), &compute.device);
+    let network = Network::new(bundle.network().architecture(), bundle.weights(), &compute.device);
     let score = evaluate::score(&shards, &network, bundle.network(), samples);
     if args.record {
         let mut draft = bundle.draft();
         draft.scores.insert(usage.to_owned(), score.clone());
         draft.write(&args.bundle).context("cannot record the score")?;
     }
+    let detected = if args.detected {
+        let measured = [0.0, 15.0].map(|tilt| {
+            evaluate::on_detected(&shards, &network, bundle.network(), samples, args.crop.rule(), tilt)
+        });
+        measured.into_iter().collect::<Result<Vec<_>>>()?
+    } else {
+        Vec::new()
+    };
     if args.json {
         let per_class: serde_json::Map<_, _> = score
             .recall
             .iter()
             .map(|(name, recall)| (name.clone(), serde_json::json!({ "recall": recall })))
             .collect();
-        let json = serde_json::json!({
+        let mut json = serde_json::json!({
             "split": split,
             "samples": score.samples,
             "accuracy": score.accuracy,
             "per_class": per_class,
         });
+        if args.detected {
+            json["detected"] = serde_json::to_value(&detected)?;
+        }
         println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
         println!("{split}: {:.2} % of {} faces", 100.0 * score.accuracy, score.samples);
         for (name, recall) in &score.recall {
             println!("  {name:<9} recall {:.2} %", 100.0 * recall);
+        }
+        for found in &detected {
+            println!(
+                "pasted into pictures, tilted by up to {} degrees: {:.1} % found; of these {:.2} % right, {:.2} % as original crops",
+                found.tilt,
+                100.0 * found.found as f64 / samples.len() as f64,
+                100.0 * found.accuracy,
+                100.0 * found.accuracy_original,
+            );
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_model::network::Network;
+use fer_model::spec::InputSpec;
 use fer_model::{Emotion, NetworkSpec};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -19,9 +20,8 @@ pub(crate) struct MiniBatch {
     pub(crate) labels: Vec<Emotion>,
 }
 
-/// What came of one step.
-pub(crate) struct StepOutcome {
-    pub(crate) gradients: GradientsParams,
+/// What a mini-batch of faces came to.
+pub(crate) struct Tally {
     /// Sum over the mini-batch.
     pub(crate) loss: f64,
     /// Faces whose most probable label was right, in training mode.
@@ -62,37 +62,54 @@ impl Shards {
         })
     }
 
-    /// Forward and backward over a mini-batch of `samples`, whose parts `fetch` makes on the shards' threads.
-    /// `network` is on an autodiff device; its running statistics are updated.
-    pub(crate) fn step(
+    /// Forward and backward over a mini-batch of `samples`: `part` gives the loss of a range of them, on its shard's
+    /// thread, with whatever else it wants to report. `network` is on an autodiff device; its running statistics are
+    /// updated. The gradients are the sum of the shards'.
+    pub(crate) fn step<T: Send>(
+        &self,
+        network: &Network,
+        samples: usize,
+        part: impl Fn(&Network, std::ops::Range<usize>, &Device) -> (Tensor<1>, T) + Sync,
+    ) -> (GradientsParams, Vec<T>) {
+        let device = self.device.clone().autodiff();
+        let parts = self.each(samples, |range| {
+            // Leaves of its own, so that the shards' graphs stay apart; the numbers are shared.
+            let network = network.clone().fork(&device);
+            let (loss, report) = part(&network, range, &device);
+            (GradientsParams::from_grads(loss.backward(), &network), report)
+        });
+        let mut sum = GradientsAccumulator::new();
+        let mut reports = Vec::with_capacity(parts.len());
+        for (gradients, report) in parts {
+            sum.accumulate(network, gradients);
+            reports.push(report);
+        }
+        (sum.grads(), reports)
+    }
+
+    /// A step of an emotion network, whose parts of the mini-batch `fetch` makes.
+    pub(crate) fn classification_step(
         &self,
         network: &Network,
         spec: &NetworkSpec,
         samples: usize,
         label_smoothing: f64,
         fetch: impl Fn(std::ops::Range<usize>) -> MiniBatch + Sync,
-    ) -> StepOutcome {
-        let device = self.device.clone().autodiff();
-        let parts = self.each(samples, |range| {
+    ) -> (GradientsParams, Tally) {
+        let (gradients, parts) = self.step(network, samples, |network, range, device| {
             let batch = fetch(range);
-            // Leaves of its own, so that the shards' graphs stay apart; the numbers are shared.
-            let network = network.clone().fork(&device);
-            let targets = targets(&batch.labels, spec, label_smoothing, &device);
-            let logits = network.forward(images(batch.pixels, spec, &device));
+            let targets = targets(&batch.labels, spec, label_smoothing, device);
+            let logits = logits(network, images(batch.pixels, spec.input(), device));
             let correct = count_correct(logits.clone().inner(), &batch.labels, spec);
             let loss = (log_softmax(logits, 1) * targets).sum().neg();
             let total: f32 = loss.clone().inner().into_scalar();
-            let gradients = (loss / samples as f64).backward();
-            (GradientsParams::from_grads(gradients, &network), f64::from(total), correct)
+            (loss / samples as f64, Tally { loss: f64::from(total), correct })
         });
-        let mut sum = GradientsAccumulator::new();
-        let (mut loss, mut correct) = (0.0, 0);
-        for (gradients, part_loss, part_correct) in parts {
-            sum.accumulate(network, gradients);
-            loss += part_loss;
-            correct += part_correct;
-        }
-        StepOutcome { gradients: sum.grads(), loss, correct }
+        let sum = parts.iter().fold(Tally { loss: 0.0, correct: 0 }, |sum, part| Tally {
+            loss: sum.loss + part.loss,
+            correct: sum.correct + part.correct,
+        });
+        (gradients, sum)
     }
 
     /// Logits of `samples` faces in inference mode, one row each; `network` is on the plain device.
@@ -109,7 +126,7 @@ impl Shards {
             let mut rows = Vec::with_capacity(range.len());
             for start in range.clone().step_by(AT_ONCE) {
                 let pixels = fetch(start..range.end.min(start + AT_ONCE));
-                let logits = host(network.forward(images(pixels, spec, &self.device)));
+                let logits = host(logits(network, images(pixels, spec.input(), &self.device)));
                 rows.extend(logits.chunks_exact(classes).map(<[f32]>::to_vec));
             }
             rows
@@ -118,8 +135,14 @@ impl Shards {
     }
 }
 
-fn images(pixels: Vec<f32>, spec: &NetworkSpec, device: &Device) -> Tensor<4> {
-    let input = spec.input();
+/// `[samples, channels, height, width]` of what an emotion network takes to `[samples, labels]`.
+fn logits(network: &Network, faces: Tensor<4>) -> Tensor<2> {
+    let outputs = network.forward(faces);
+    outputs.into_iter().next().unwrap_or_else(|| unreachable!("an architecture has at least one head"))
+}
+
+/// As many samples as there are pixels for, row-major.
+pub(crate) fn images(pixels: Vec<f32>, input: InputSpec, device: &Device) -> Tensor<4> {
     let samples = pixels.len() / (input.channels * input.height * input.width);
     let shape = [samples, input.channels, input.height, input.width];
     Tensor::from_data(TensorData::new(pixels, shape), device)
@@ -156,7 +179,8 @@ pub(crate) fn most_probable(row: &[f32]) -> usize {
         .0
 }
 
-fn host(tensor: Tensor<2>) -> Vec<f32> {
+/// Row-major values.
+pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor
         .into_data()
         .convert::<f32>()

@@ -45,7 +45,7 @@ pub(crate) fn train(
         bail!("batch_size {} is larger than the {} training rows", config.batch_size, dataset.training.len());
     }
     let checkpoint = match (folder.join(checkpoint::FILE).exists(), resume) {
-        (true, true) => Checkpoint::read(folder, spec, config)?,
+        (true, true) => Checkpoint::read(folder, spec.architecture(), config)?,
         (true, false) => bail!(
             "{} holds a run already; continue it with --resume, or choose another --name",
             folder.display()
@@ -53,12 +53,12 @@ pub(crate) fn train(
         (false, true) => bail!("{} holds no checkpoint to resume", folder.display()),
         (false, false) => Checkpoint {
             state: RunState::default(),
-            weights: Weights::init(spec, config.seed),
+            weights: Weights::init(spec.architecture(), config.seed),
             velocity: BTreeMap::new(),
         },
     };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let network = Network::new(spec, &checkpoint.weights, &compute.device.clone().autodiff());
+    let network = Network::new(spec.architecture(), &checkpoint.weights, &compute.device.clone().autodiff());
     let mut sgd = Sgd::new(&network, config.momentum, config.weight_decay);
     sgd.restore(&network, checkpoint.velocity, &compute.device).map_err(anyhow::Error::msg)?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
@@ -131,22 +131,24 @@ impl Run<'_> {
             let rows = &order[self.state.step * self.config.batch_size..][..self.config.batch_size];
             self.compute.device.seed(mix([self.config.seed, step as u64, 1]));
             let (config, spec, faces) = (self.config, self.spec, &self.dataset.training);
-            let outcome = self.shards.step(&network, spec, rows.len(), config.label_smoothing, |range| {
-                views(config, spec, faces, &rows[range], epoch)
-            });
-            if !outcome.loss.is_finite() {
+            let smoothing = config.label_smoothing;
+            let (gradients, tally) =
+                self.shards.classification_step(&network, spec, rows.len(), smoothing, |range| {
+                    views(config, spec, faces, &rows[range], epoch)
+                });
+            if !tally.loss.is_finite() {
                 bail!(
                     "the loss is {} at epoch {}, step {}; the last good checkpoint is kept. Try a lower --learning-rate",
-                    outcome.loss,
+                    tally.loss,
                     epoch + 1,
                     self.state.step + 1
                 );
             }
             let rate = self.config.learning_rate_at(step, self.config.epochs * self.steps);
-            network = self.sgd.step(network, outcome.gradients, rate);
+            network = self.sgd.step(network, gradients, rate);
             self.state.step += 1;
-            self.state.loss += outcome.loss;
-            self.state.correct += outcome.correct;
+            self.state.loss += tally.loss;
+            self.state.correct += tally.correct;
             self.state.seconds += started.elapsed().as_secs_f64();
             progress.step(&self.state);
             if self.state.step.is_multiple_of(CHECKPOINT_STEPS) {
@@ -157,13 +159,13 @@ impl Run<'_> {
     }
 
     fn write_checkpoint(&self, network: &Network) -> Result<()> {
-        let weights = network.weights(self.spec).context("the training diverged")?;
+        let weights = network.weights(self.spec.architecture()).context("the training diverged")?;
         let velocity = self.sgd.velocity(network);
         Checkpoint { state: self.state.clone(), weights, velocity }.write(self.folder, self.config)
     }
 
     fn write_bundle(&self, network: &Network, folder: &Path) -> Result<()> {
-        let weights = network.weights(self.spec).context("the training diverged")?;
+        let weights = network.weights(self.spec.architecture()).context("the training diverged")?;
         let network = network.valid();
         let score = evaluate::score(&self.shards, &network, self.spec, &self.dataset.public);
         BundleDraft {
@@ -216,7 +218,7 @@ fn views(
 }
 
 /// SplitMix64's finaliser over several numbers: one seed for each row, epoch and step.
-fn mix(parts: [u64; 3]) -> u64 {
+pub(crate) fn mix(parts: [u64; 3]) -> u64 {
     parts.into_iter().fold(0x9E37_79B9_7F4A_7C15, |state, part| {
         let mut z = (state ^ part).wrapping_add(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

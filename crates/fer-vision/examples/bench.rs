@@ -14,9 +14,9 @@ use fer_vision::{Analyzer, AnalyzerConfig};
 /// Times the pipeline on one photo.
 #[derive(Parser)]
 struct Options {
-    /// Folder with pnet.onnx, rnet.onnx and onet.onnx.
+    /// Folder with pnet.onnx, rnet.onnx and onet.onnx; the embedded detector without it.
     #[arg(long)]
-    detector: PathBuf,
+    detector: Option<PathBuf>,
     /// Emotion bundle.
     #[arg(long)]
     model: PathBuf,
@@ -37,7 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(library) => Engine::onnx_runtime(library)?,
         None => Engine::tract(),
     };
-    let detector = DetectorModel::open(&options.detector)?;
+    let detector = match &options.detector {
+        Some(folder) => DetectorModel::open(folder)?,
+        None => DetectorModel::embedded(),
+    };
     let bundle = Bundle::open(&options.model)?;
     let mut analyzer = Analyzer::new(&engine, &detector, &bundle, AnalyzerConfig::default())?;
     let photo = std::fs::read(&options.image)?;

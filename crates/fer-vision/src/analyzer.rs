@@ -6,7 +6,7 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use fer_detect::{Bounds, DetectError, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
 use fer_engine::Engine;
-use fer_model::{Bundle, Classifier, ClassifyError};
+use fer_model::{Bundle, Classifier, ClassifyError, FacePlace};
 use image::RgbImage;
 
 use crate::analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing, milliseconds};
@@ -63,7 +63,7 @@ impl Analyzer {
         config: AnalyzerConfig,
     ) -> Result<Self, AnalyzeError> {
         Ok(Self {
-            detector: Detector::new(engine, detector, config.detector.clone())?,
+            detector: Detector::with_model(engine, detector, config.detector.clone())?,
             classifier: Classifier::new(engine, bundle)?,
             label: ModelLabel { name: bundle.manifest().name().to_owned(), engine: engine.kind().name() },
             config,
@@ -96,7 +96,9 @@ impl Analyzer {
             .into_iter()
             .filter_map(|face| {
                 let Bounds { x, y, width, height } = face.bounds;
-                Some((face, self.classifier.crop(image, [x, y, width, height])?))
+                let eyes = [face.landmarks.left_eye, face.landmarks.right_eye];
+                let place = FacePlace { bounds: [x, y, width, height], eyes };
+                Some((face, self.classifier.crop(image, &place)?))
             })
             .unzip();
         let emotions = self.classifier.classify(&crops)?;
@@ -104,7 +106,7 @@ impl Analyzer {
         let mood = Mood::of(&emotions);
         let faces =
             faces.into_iter().zip(emotions).map(|(face, emotions)| FaceAnalysis { face, emotions }).collect();
-        let sessions = self.detector.session_time() + self.classifier.session_time();
+        let sessions = self.detector.take_session_time() + self.classifier.session_time();
         Ok(Analysis {
             image: ImageSize { width: image.width(), height: image.height() },
             faces,

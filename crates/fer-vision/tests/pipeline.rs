@@ -1,5 +1,4 @@
-//! Photo to mood, and the pool of workers, with the reference detector, which lies outside of the project: where it
-//! is absent, each test says so and passes.
+//! Photo to mood, and the pool of workers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,16 +18,9 @@ fn workspace(path: &str) -> PathBuf {
 }
 
 /// What builds analyzers, each with its own sessions.
-fn factory() -> Option<impl Fn() -> Result<Analyzer, AnalyzeError> + Clone + Send + Sync + 'static> {
-    let folder = workspace("../shared/models/mtcnn-reference");
-    if !folder.is_dir() {
-        println!("skipped: there is no detector in {}", folder.display());
-        return None;
-    }
-    let detector = DetectorModel::open(&folder).unwrap();
+fn factory() -> impl Fn() -> Result<Analyzer, AnalyzeError> + Clone + Send + Sync + 'static {
     let bundle = Bundle::open(&workspace("assets/models/emotion")).unwrap();
-    let engine = Engine::tract();
-    Some(move || Analyzer::new(&engine, &detector, &bundle, AnalyzerConfig::default()))
+    move || Analyzer::new(&Engine::tract(), &DetectorModel::embedded(), &bundle, AnalyzerConfig::default())
 }
 
 fn sample() -> RgbImage {
@@ -43,7 +35,7 @@ fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
 
 #[test]
 fn one_face_and_its_mood() {
-    let Some(build) = factory() else { return };
+    let build = factory();
     let analysis = build().unwrap().analyze(&encoded(&sample(), ImageFormat::Png)).unwrap();
     assert_eq!((analysis.image.width, analysis.image.height), (512, 512));
     assert_eq!(analysis.faces.len(), 1);
@@ -57,7 +49,7 @@ fn one_face_and_its_mood() {
 
 #[test]
 fn large_photos_are_searched_small_and_cropped_from_the_full_picture() {
-    let Some(build) = factory() else { return };
+    let build = factory();
     let mut analyzer = build().unwrap();
     let small = analyzer.analyze_pixels(&sample()).unwrap();
     let large = image::imageops::resize(&sample(), 2048, 2048, image::imageops::FilterType::CatmullRom);
@@ -72,7 +64,7 @@ fn large_photos_are_searched_small_and_cropped_from_the_full_picture() {
 
 #[test]
 fn no_face_is_no_error() {
-    let Some(build) = factory() else { return };
+    let build = factory();
     let grey = RgbImage::from_pixel(320, 240, image::Rgb([90; 3]));
     let analysis = build().unwrap().analyze(&encoded(&grey, ImageFormat::Jpeg)).unwrap();
     assert!(analysis.faces.is_empty() && analysis.mood.is_none());
@@ -80,7 +72,7 @@ fn no_face_is_no_error() {
 
 #[test]
 fn a_worker_that_panics_is_replaced_and_counted() {
-    let Some(build) = factory() else { return };
+    let build = factory();
     let workers = Workers::start(1, 4, build).unwrap();
     let photo = encoded(&sample(), ImageFormat::Png);
     let answer = |job: Job| -> Result<Analysis, JobError> {
@@ -100,7 +92,7 @@ fn a_worker_that_panics_is_replaced_and_counted() {
 
 #[test]
 fn a_full_queue_is_refused_at_once_and_what_is_queued_is_finished() {
-    let Some(build) = factory() else { return };
+    let build = factory();
     let workers = Workers::start(1, 2, build).unwrap();
     let grey = || RgbImage::from_pixel(64, 64, image::Rgb([90; 3]));
     let (go, gate) = mpsc::channel::<()>();

@@ -1,14 +1,14 @@
-//! The real binary on a small CSV: train, interrupt, resume, evaluate, export, and what it refuses.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Emotion networks on a small CSV: train, interrupt, resume, evaluate, export, and what is refused.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+
+use super::{program, refusal, succeeds};
 
 /// Bright faces are happy, dark ones sad.
 fn write_data(folder: &Path) {
@@ -39,7 +39,7 @@ fn write_data(folder: &Path) {
         ]
     });
     fs::write(folder.join("small.json"), network.to_string()).unwrap();
-    let config = include_str!("../../../configs/training/cnn6.json");
+    let config = include_str!("../../../../configs/training/cnn6.json");
     let mut config: Value = serde_json::from_str(config).unwrap();
     config["model"] = json!("small.json");
     config["data"] = json!("faces.csv");
@@ -50,33 +50,10 @@ fn write_data(folder: &Path) {
     fs::write(folder.join("training.json"), config.to_string()).unwrap();
 }
 
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fer-train"));
-    command.current_dir(folder);
-    command
-}
-
 fn train(folder: &Path, name: &str) -> Command {
     let mut command = program(folder);
     command.args(["--config", "training.json", "--device", "cpu", "--threads", "1", "--name", name]);
     command
-}
-
-#[track_caller]
-fn succeeds(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap()
-}
-
-/// The one line on standard error.
-#[track_caller]
-fn refusal(command: &mut Command) -> String {
-    let Output { status, stderr, .. } = command.output().unwrap();
-    let message = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(1), "{message}");
-    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-    message
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! What a detector's training is: read from `configs/detector/*.json`, checked once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use fer_detect::Stage;
+use fer_model::spec::{Architecture, Shape};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DetectorTraining {
+    /// Weights, split, samples and views follow from it.
+    pub(crate) seed: u64,
+    /// Share of the annotated photos that is kept out of training, to measure by.
+    pub(crate) validation_share: f64,
+    /// Faces with a longer side below this many pixels count neither as faces nor as background.
+    pub(crate) min_side: f32,
+    /// What differs from source to source; a source that is not named is taken as it is.
+    pub(crate) sources: BTreeMap<String, SourceRule>,
+    /// Random views of the crops.
+    pub(crate) views: Views,
+    /// P-Net.
+    pub(crate) proposal: StageTraining,
+    /// R-Net.
+    pub(crate) refinement: StageTraining,
+    /// O-Net.
+    pub(crate) output: StageTraining,
+}
+
+/// How one source's annotations are used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SourceRule {
+    /// By how much the box is widened to the left, upwards, to the right and downwards, as shares of its sides: sources
+    /// draw boxes differently.
+    pub(crate) widen: [f32; 4],
+    /// Whether its faces teach landmarks and nothing else.
+    pub(crate) landmarks_only: bool,
+}
+
+/// Ranges of the random changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Views {
+    /// Contrast factor 1 ± this.
+    pub(crate) contrast: f32,
+    /// Brightness ± this, in units of the network's input (a step of 1 is half the range).
+    pub(crate) brightness: f32,
+    /// The same for each colour channel by itself.
+    pub(crate) colour: f32,
+    /// Photos with faces are there a second time, turned by up to this many degrees.
+    pub(crate) turn: f32,
+    /// Share of the crops that are turned grey.
+    pub(crate) grey: f64,
+    /// Share of R- and O-Net's crops that are blurred.
+    pub(crate) blur: f64,
+    /// Share of R- and O-Net's crops of which a border of up to a third is missing, as at the picture's border.
+    pub(crate) cut: f64,
+    /// Share of the crops of which a rectangle is covered, to stand for hands, masks and other heads.
+    pub(crate) cover: f64,
+}
+
+/// How one net is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StageTraining {
+    /// Input, trunk and heads: `prob`, `reg` and, of O-Net, `lmk`.
+    pub(crate) network: Architecture,
+    /// Mini-batches.
+    pub(crate) steps: usize,
+    /// Crops in one.
+    pub(crate) batch_size: usize,
+    /// Peak of the schedule: linear warm-up over a twentieth, then a cosine to zero.
+    pub(crate) learning_rate: f64,
+    /// On weights of rank above one.
+    pub(crate) weight_decay: f64,
+    /// Share of the mini-batch whose face loss counts, the hardest.
+    pub(crate) hard_share: f64,
+    /// Weight of the box loss beside the face loss.
+    pub(crate) box_weight: f64,
+    /// Weight of the landmark loss.
+    #[serde(default)]
+    pub(crate) landmark_weight: f64,
+    /// Least score of the stage before for its boxes to become this stage's hard examples.
+    #[serde(default)]
+    pub(crate) mining_threshold: f32,
+    /// Hard backgrounds kept of one photo at most, the highest scores.
+    #[serde(default)]
+    pub(crate) mined_per_photo: usize,
+}
+
+impl DetectorTraining {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a detector's training config", path.display()))?;
+        config.check().with_context(|| path.display().to_string())?;
+        Ok(config)
+    }
+
+    pub(crate) fn stage(&self, stage: Stage) -> &StageTraining {
+        match stage {
+            Stage::Proposal => &self.proposal,
+            Stage::Refinement => &self.refinement,
+            Stage::Output => &self.output,
+        }
+    }
+
+    /// The rule for a source.
+    pub(crate) fn rule(&self, source: &str) -> SourceRule {
+        self.sources.get(source).cloned().unwrap_or_default()
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(0.0..0.9).contains(&self.validation_share) {
+            bail!("validation_share is {}; expected 0 to below 0.9", self.validation_share);
+        }
+        for stage in Stage::ALL {
+            self.stage(stage).check(stage).with_context(|| stage.net())?;
+        }
+        Ok(())
+    }
+}
+
+impl StageTraining {
+    fn check(&self, stage: Stage) -> Result<()> {
+        let input = self.network.input();
+        let side = stage.side();
+        if (input.channels, input.height, input.width) != (3, side, side) {
+            bail!("the input is {}; expected 3×{side}×{side}", self.network.input_shape());
+        }
+        if stage == Stage::Proposal && !self.network.is_fully_convolutional() {
+            bail!("it has a flatten or dense layer; it slides over pictures and must be fully convolutional");
+        }
+        let heads: Vec<_> = self
+            .network
+            .heads()
+            .map(|(head, range)| {
+                let features = match self.network.output_shape(&range) {
+                    Shape::Vector(features) => features,
+                    Shape::Image { channels, height, width } => channels * height * width,
+                };
+                (head.output.as_str(), head.softmax, features)
+            })
+            .collect();
+        let wanted = [("prob", true, 2), ("reg", false, 4), ("lmk", false, 10)];
+        let wanted = &wanted[..if stage == Stage::Output { 3 } else { 2 }];
+        if heads != wanted {
+            bail!("the heads are {heads:?}; expected {wanted:?} (output, softmax, features)");
+        }
+        if self.steps == 0 || self.batch_size < 16 {
+            bail!("steps is {} and batch_size {}; expected at least 1 and 16", self.steps, self.batch_size);
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate < 10.0) {
+            bail!("learning_rate is {}; expected above 0 and below 10", self.learning_rate);
+        }
+        if !(self.hard_share > 0.0 && self.hard_share <= 1.0) {
+            bail!("hard_share is {}; expected above 0, at most 1", self.hard_share);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MTCNN: &str = include_str!("../../../../configs/detector/mtcnn.json");
+
+    fn error(from: &str, to: &str) -> String {
+        assert!(MTCNN.contains(from), "the config has no {from}");
+        let text = MTCNN.replacen(from, to, 1);
+        let read = serde_json::from_str::<DetectorTraining>(&text).map_err(anyhow::Error::from);
+        format!("{:#}", read.and_then(|config| config.check()).unwrap_err())
+    }
+
+    #[test]
+    fn the_config_holds() {
+        serde_json::from_str::<DetectorTraining>(MTCNN).unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        assert!(error("\"height\": 24", "\"height\": 25").contains("R-Net: the input is 3×25×24"));
+        assert!(error("\"output\": \"reg\"", "\"output\": \"box\"").contains("P-Net: the heads are"));
+        assert!(error("\"hard_share\": 0.7", "\"hard_share\": 0").contains("hard_share is 0"));
+        assert!(error("\"stride\": 2", "\"strides\": 2").contains("strides"));
+    }
+}

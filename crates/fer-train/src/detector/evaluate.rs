@@ -1,0 +1,258 @@
+//! How good a detector is: average precision, recall, false positives, landmark error.
+//!
+//! Detections of all photos are taken by falling score. One counts as right where it overlaps a face that no better one
+//! took; one that overlaps only a face to be ignored counts neither way. Average precision is the area under the curve
+//! of precision over recall, made monotone (Everingham et al. 2010).
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use fer_detect::{Bounds, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
+use fer_engine::Engine;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::annotations::{self, Photo, Row};
+
+/// A box with its score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Detection {
+    pub(crate) bounds: Bounds,
+    pub(crate) score: f32,
+}
+
+/// A face to be found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Truth {
+    pub(crate) bounds: Bounds,
+    pub(crate) ignore: bool,
+}
+
+impl Truth {
+    /// `min_face` is the least width that counts, in pixels. Annotated boxes may reach over the picture's border, where
+    /// no detector's box goes; what lies in the picture of `size` is to be found.
+    pub(crate) fn of(row: &Row, min_face: f32, (width, height): (u32, u32)) -> Self {
+        let [x0, y0, x1, y1] = row.corners();
+        let (x0, x1) = (x0.max(0.0), x1.min(width as f32));
+        let (y0, y1) = (y0.max(0.0), y1.min(height as f32));
+        let bounds = Bounds { x: x0, y: y0, width: (x1 - x0).max(0.0), height: (y1 - y0).max(0.0) };
+        Self { bounds, ignore: row.ignore != 0 || row.w < min_face }
+    }
+}
+
+/// What came of a set of photos at one overlap.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Curve {
+    pub(crate) faces: usize,
+    pub(crate) average_precision: f64,
+    pub(crate) recall: f64,
+    pub(crate) false_positives: usize,
+    /// False positives above the score at which nine in ten faces are found; `None` where they never are.
+    pub(crate) false_positives_at_90: Option<usize>,
+}
+
+/// Scores photos, each its faces and its detections, at a least intersection over union.
+pub(crate) fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curve {
+    let mut order: Vec<(usize, usize)> = Vec::new();
+    for (photo, (_, detections)) in photos.iter().enumerate() {
+        order.extend((0..detections.len()).map(|place| (photo, place)));
+    }
+    let score = |&(photo, place): &(usize, usize)| photos[photo].1[place].score;
+    order.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    let faces = photos.iter().flat_map(|(truths, _)| truths).filter(|truth| !truth.ignore).count();
+    let mut taken: Vec<Vec<bool>> = photos.iter().map(|(truths, _)| vec![false; truths.len()]).collect();
+    let (mut right, mut wrong, mut at_90) = (0_usize, 0_usize, None);
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for (photo, place) in order {
+        let (truths, bounds) = (&photos[photo].0, photos[photo].1[place].bounds);
+        let overlap = |truth: &Truth| bounds.iou(&truth.bounds);
+        let best = (0..truths.len())
+            .filter(|&i| !truths[i].ignore && !taken[photo][i] && overlap(&truths[i]) >= least)
+            .max_by(|&a, &b| overlap(&truths[a]).total_cmp(&overlap(&truths[b])));
+        if let Some(best) = best {
+            taken[photo][best] = true;
+            right += 1;
+        } else if truths.iter().any(|truth| truth.ignore && overlap(truth) >= least) {
+            continue;
+        } else {
+            wrong += 1;
+        }
+        points.push((right as f64 / faces.max(1) as f64, right as f64 / (right + wrong) as f64));
+        if at_90.is_none() && right * 10 >= faces * 9 {
+            at_90 = Some(wrong);
+        }
+    }
+    let (mut area, mut precision) = (0.0, 0.0_f64);
+    for place in (0..points.len()).rev() {
+        precision = precision.max(points[place].1);
+        let before = place.checked_sub(1).map_or(0.0, |place| points[place].0);
+        area += (points[place].0 - before) * precision;
+    }
+    Curve {
+        faces,
+        average_precision: area,
+        recall: right as f64 / faces.max(1) as f64,
+        false_positives: wrong,
+        false_positives_at_90: at_90,
+    }
+}
+
+/// What `fer-train detector evaluate` reports; recall and false positives are those at an overlap of 0.5.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Report {
+    pub(crate) photos: usize,
+    pub(crate) faces: usize,
+    pub(crate) ap50: f64,
+    pub(crate) ap40: f64,
+    pub(crate) recall: f64,
+    pub(crate) false_positives: usize,
+    pub(crate) false_positives_at_recall_90: Option<usize>,
+    /// Mean distance of the landmarks from the truth over the distance of the eyes, of faces that were found and whose
+    /// eyes are known.
+    pub(crate) landmark_error: Option<f64>,
+    /// One photo on one thread; mean.
+    pub(crate) ms_per_photo: f64,
+}
+
+/// A report, and what was found in each photo.
+pub(crate) struct Evaluation {
+    pub(crate) report: Report,
+    pub(crate) found: Vec<Found>,
+}
+
+/// What a detector says about a photo.
+pub(crate) struct Found {
+    pub(crate) faces: Vec<Face>,
+    /// Of the photo.
+    pub(crate) size: (u32, u32),
+    milliseconds: f64,
+}
+
+/// Runs a detector over annotated photos, on all cores.
+pub(crate) fn evaluate(
+    engine: &Engine,
+    model: &DetectorModel,
+    config: &DetectorConfig,
+    photos: &[Photo],
+    folder: &Path,
+) -> Result<Evaluation> {
+    let found: Vec<Found> = photos
+        .par_iter()
+        .map_init(
+            || Detector::with_model(engine, model, config.clone()),
+            |detector, photo| {
+                let image = annotations::open(folder, photo)?;
+                let detector = detector.as_mut().map_err(|e| anyhow::anyhow!("{e}"))?;
+                let started = Instant::now();
+                let faces = detector.detect(&image)?;
+                let milliseconds = 1e3 * started.elapsed().as_secs_f64();
+                Ok(Found { faces, size: image.dimensions(), milliseconds })
+            },
+        )
+        .collect::<Result<_>>()?;
+    let mut errors = Vec::new();
+    for (photo, found) in photos.iter().zip(&found) {
+        errors.extend(photo.faces.iter().filter_map(|row| landmark_error(row, found)));
+    }
+    let scored: Vec<(Vec<Truth>, Vec<Detection>)> = photos
+        .iter()
+        .zip(&found)
+        .map(|(photo, found)| {
+            let truths = photo.faces.iter().map(|row| Truth::of(row, config.min_face, found.size)).collect();
+            let detections =
+                found.faces.iter().map(|face| Detection { bounds: face.bounds, score: face.confidence });
+            (truths, detections.collect())
+        })
+        .collect();
+    let (at_50, at_40) = (curve(&scored, 0.5), curve(&scored, 0.4));
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let times: Vec<f64> = found.iter().map(|found| found.milliseconds).collect();
+    let report = Report {
+        photos: photos.len(),
+        faces: at_50.faces,
+        ap50: at_50.average_precision,
+        ap40: at_40.average_precision,
+        recall: at_50.recall,
+        false_positives: at_50.false_positives,
+        false_positives_at_recall_90: at_50.false_positives_at_90,
+        landmark_error: (!errors.is_empty()).then(|| mean(&errors)),
+        ms_per_photo: mean(&times),
+    };
+    Ok(Evaluation { report, found })
+}
+
+/// Mean distance of the best match's points from a row's, over the distance of its eyes.
+fn landmark_error(row: &Row, found: &Found) -> Option<f64> {
+    let truth = Truth::of(row, 0.0, found.size);
+    let known = row.points();
+    let (left, right) = (known[0]?, known[1]?);
+    let eyes = f64::from((left[0] - right[0]).hypot(left[1] - right[1]));
+    let overlap = |face: &Face| face.bounds.iou(&truth.bounds);
+    let best =
+        found.faces.iter().max_by(|a, b| overlap(a).total_cmp(&overlap(b))).filter(|f| overlap(f) >= 0.5)?;
+    let Landmarks { left_eye, right_eye, nose, mouth_left, mouth_right } = best.landmarks;
+    let centre = [(mouth_left[0] + mouth_right[0]) / 2.0, (mouth_left[1] + mouth_right[1]) / 2.0];
+    let found = [left_eye, right_eye, nose, mouth_left, mouth_right, centre];
+    // The centre stands in where the corners are unknown.
+    let corners = known[3].is_some() && known[4].is_some();
+    let pairs = known.iter().zip(found).take(if corners { 5 } else { 6 });
+    let distances: Vec<f64> = pairs
+        .filter_map(|(known, found)| {
+            let known = (*known)?;
+            Some(f64::from((known[0] - found[0]).hypot(known[1] - found[1])))
+        })
+        .collect();
+    (eyes > 0.0).then(|| distances.iter().sum::<f64>() / distances.len() as f64 / eyes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(x: f32) -> Bounds {
+        Bounds { x, y: 0.0, width: 10.0, height: 10.0 }
+    }
+
+    fn truth(x: f32, ignore: bool) -> Truth {
+        Truth { bounds: bounds(x), ignore }
+    }
+
+    fn detection(x: f32, score: f32) -> Detection {
+        Detection { bounds: bounds(x), score }
+    }
+
+    #[test]
+    fn each_face_is_taken_once_and_ignored_ones_by_nobody() {
+        let photo = (
+            vec![truth(0.0, false), truth(100.0, false), truth(200.0, true)],
+            vec![detection(1.0, 0.9), detection(0.0, 0.8), detection(201.0, 0.7), detection(100.0, 0.6)],
+        );
+        let curve = curve(&[photo], 0.5);
+        assert_eq!((curve.faces, curve.recall, curve.false_positives), (2, 1.0, 1));
+        // Precision 1 up to half of the recall, then two of three.
+        assert!((curve.average_precision - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-9);
+        assert_eq!(curve.false_positives_at_90, Some(1));
+    }
+
+    #[test]
+    fn precision_is_made_monotone_over_all_photos() {
+        let photos = [
+            (vec![truth(0.0, false)], vec![detection(50.0, 0.95), detection(0.0, 0.9)]),
+            (vec![truth(0.0, false)], vec![detection(0.0, 0.8)]),
+            (vec![truth(0.0, false)], vec![]),
+        ];
+        let curve = curve(&photos, 0.5);
+        assert!((curve.average_precision - 2.0 / 3.0 * 2.0 / 3.0).abs() < 1e-9);
+        assert_eq!(curve.false_positives_at_90, None);
+    }
+
+    #[test]
+    fn overlap_decides() {
+        // Shifted by 3 of 10: 7 / 13.
+        let photo = [(vec![truth(0.0, false)], vec![detection(3.0, 0.9)])];
+        assert_eq!(curve(&photo, 0.5).recall, 1.0);
+        assert_eq!(curve(&photo, 0.6).recall, 0.0);
+        assert_eq!(curve(&[], 0.5).average_precision, 0.0);
+    }
+}

@@ -1,0 +1,181 @@
+//! The face detector: train, interrupt, go on, measure, fill in, and what is refused.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use image::{Rgb, RgbImage, imageops};
+use serde_json::{Value, json};
+
+use super::{program, refusal, succeeds};
+
+const HEADER: &str =
+    "path,x,y,w,h,le_x,le_y,re_x,re_y,nose_x,nose_y,ml_x,ml_y,mr_x,mr_y,mc_x,mc_y,ignore,tag,source\n";
+
+/// The sample's head within its photo, and what it shows there: box, then eyes, nose and mouth corners.
+const HEAD: [u32; 4] = [140, 20, 170, 190];
+const FACE: [f32; 4] = [181.0, 60.0, 88.0, 117.0];
+const POINTS: [f32; 10] = [205.0, 101.7, 246.8, 103.7, 224.7, 129.0, 201.7, 139.2, 245.3, 141.9];
+
+fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// Pictures of 320×240 with the sample's head at changing places and sizes, and others without; the first picture has a
+/// second face that is to be ignored, the second one that nobody annotated.
+fn write_data(folder: &Path) {
+    let sample = image::open(workspace("assets/samples/astronaut.png")).unwrap().into_rgb8();
+    let [left, top, width, height] = HEAD;
+    let head = imageops::crop_imm(&sample, left, top, width, height).to_image();
+    let mut csv = HEADER.to_owned();
+    let mut negatives = String::new();
+    for number in 0..16_u32 {
+        let mut picture = RgbImage::from_fn(320, 240, |x, y| {
+            Rgb([(x * 3 + number * 20) as u8, (y * 2 + x) as u8, ((x ^ y) + number) as u8])
+        });
+        let empty = format!("empty{number}.png");
+        picture.save(folder.join(&empty)).unwrap();
+        negatives += &format!("{empty}\n");
+        let scale = 0.55 + 0.02 * number as f32;
+        let size = [width, height].map(|side| (side as f32 * scale) as u32);
+        let small = imageops::resize(&head, size[0], size[1], imageops::FilterType::Triangle);
+        let mut place = |x: i64, y: i64, row: Option<u8>| {
+            imageops::overlay(&mut picture, &small, x, y);
+            let of = |value: f32, start: u32, place: i64| (value - start as f32) * scale + place as f32;
+            let Some(ignore) = row else { return };
+            let [fx, fy, fw, fh] = FACE;
+            let mut fields = vec![of(fx, left, x), of(fy, top, y), fw * scale, fh * scale];
+            for point in POINTS.chunks_exact(2) {
+                fields.extend([of(point[0], left, x), of(point[1], top, y)]);
+            }
+            let fields: Vec<String> = fields.iter().map(f32::to_string).collect();
+            csv += &format!("face{number}.png,{},,,{ignore},,test\n", fields.join(","));
+        };
+        place(i64::from(number), 10 + i64::from(number % 4), Some(0));
+        match number {
+            0 => place(180, 60, Some(1)),
+            1 => place(180, 60, None),
+            _ => {}
+        }
+        picture.save(folder.join(format!("face{number}.png"))).unwrap();
+    }
+    fs::write(folder.join("faces.csv"), csv).unwrap();
+    fs::write(folder.join("negatives.txt"), negatives).unwrap();
+    let mut config: Value =
+        serde_json::from_str(include_str!("../../../../configs/detector/mtcnn.json")).unwrap();
+    config["validation_share"] = json!(0.2);
+    for (stage, steps) in [("proposal", 600), ("refinement", 60), ("output", 40)] {
+        config[stage]["steps"] = json!(steps);
+        config[stage]["batch_size"] = json!(32);
+        config[stage]["learning_rate"] = json!(0.02);
+    }
+    config["refinement"]["mining_threshold"] = json!(0.1);
+    config["output"]["mining_threshold"] = json!(0.1);
+    fs::write(folder.join("mtcnn.json"), config.to_string()).unwrap();
+}
+
+fn train(folder: &Path, name: &str) -> Command {
+    let mut command = program(folder);
+    command.args(["detector", "train", "--config", "mtcnn.json", "--annotations", "faces.csv"]);
+    command.args(["--device", "cpu", "--threads", "1", "--name", name, "--out"]).arg(format!("out-{name}"));
+    command
+}
+
+#[test]
+fn a_run_that_was_killed_ends_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let printed = succeeds(&mut train(folder, "whole"));
+    for line in ["after P-Net: average precision", "after R-Net:", "after O-Net:", "R-Net: mined"] {
+        assert!(printed.contains(line), "{line} is missing in {printed}");
+    }
+    let card: Value =
+        serde_json::from_slice(&fs::read(folder.join("out-whole/model.json")).unwrap()).unwrap();
+    assert_eq!(card["result"]["stages"].as_array().unwrap().len(), 3);
+    assert_eq!(card["data"]["faces_by_source"]["test"], 17);
+    assert!(
+        card["result"]["validation"]["ap50"].is_number() && card["parameters"]["P-Net"] == 7_846,
+        "{card}"
+    );
+
+    // Killed inside P-Net, behind its checkpoint.
+    let mut child = train(folder, "killed").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while !lines.next().unwrap().unwrap().contains("step    500/600") {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!folder.join("out-killed").exists());
+    succeeds(&mut train(folder, "killed"));
+    // Stopped between the stages.
+    fs::create_dir_all(folder.join("runs/between")).unwrap();
+    fs::copy(folder.join("runs/whole/pnet.onnx"), folder.join("runs/between/pnet.onnx")).unwrap();
+    assert!(succeeds(&mut train(folder, "between")).contains("pnet.onnx is there already"));
+    for name in ["pnet.onnx", "rnet.onnx", "onet.onnx"] {
+        let whole = fs::read(folder.join("out-whole").join(name)).unwrap();
+        for other in ["out-killed", "out-between"] {
+            assert!(whole == fs::read(folder.join(other).join(name)).unwrap(), "{name} of {other} differs");
+        }
+    }
+}
+
+#[test]
+fn the_embedded_detector_measured_and_used_to_fill_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let mut evaluate = program(folder);
+    evaluate.args([
+        "detector",
+        "evaluate",
+        "--annotations",
+        "faces.csv",
+        "--json",
+        "--predictions",
+        "boxes.csv",
+    ]);
+    let report: Value = serde_json::from_str(&succeeds(&mut evaluate)).unwrap();
+    assert_eq!((&report["photos"], &report["faces"]), (&json!(16), &json!(16)));
+    // The face that nobody annotated is the one false positive; the one to be ignored is none.
+    assert_eq!((&report["recall"], &report["false_positives"]), (&json!(1.0), &json!(1)), "{report}");
+    assert!(report["ap50"].as_f64().unwrap() > 0.9 && report["ap40"].as_f64().unwrap() > 0.9, "{report}");
+    assert!(report["landmark_error"].as_f64().unwrap() < 0.15, "{report}");
+    assert!(report["ms_per_photo"].as_f64().unwrap() > 0.0);
+    let boxes = fs::read_to_string(folder.join("boxes.csv")).unwrap();
+    assert!(boxes.starts_with("path,x,y,width,height,score\nface0.png,"), "{boxes}");
+    assert_eq!(boxes.lines().count(), 1 + 18);
+
+    let mut complete = program(folder);
+    complete.args(["detector", "complete", "--annotations", "faces.csv", "--out", "all.csv", "--detector"]);
+    let printed = succeeds(complete.arg(workspace("assets/models/mtcnn")));
+    assert!(printed.contains("1 faces filled in, 0 places to be ignored"), "{printed}");
+    let all = fs::read_to_string(folder.join("all.csv")).unwrap();
+    assert_eq!(all.lines().filter(|line| line.ends_with("detector")).count(), 1, "{all}");
+    let mut again = program(folder);
+    again.args(["detector", "evaluate", "--annotations", "all.csv", "--json"]);
+    let report: Value = serde_json::from_str(&succeeds(&mut again)).unwrap();
+    assert_eq!((&report["faces"], &report["false_positives"]), (&json!(17), &json!(0)));
+}
+
+#[test]
+fn what_it_cannot_train_or_measure_with_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let evaluate = |annotations: &str| {
+        let mut command = program(folder);
+        command.args(["detector", "evaluate", "--annotations", annotations]);
+        refusal(&mut command)
+    };
+    assert!(evaluate("nowhere.csv").contains("nowhere.csv"));
+    fs::write(folder.join("missing.csv"), format!("{HEADER}gone.png,1,1,9,9,,,,,,,,,,,,,0,,test\n")).unwrap();
+    assert!(evaluate("missing.csv").contains("gone.png"));
+    fs::write(folder.join("mtcnn.json"), "{\"seed\": 1, \"sede\": 2}").unwrap();
+    let message = refusal(&mut train(folder, "wrong"));
+    assert!(message.contains("mtcnn.json") && message.contains("sede"), "{message}");
+    fs::remove_file(folder.join("negatives.txt")).unwrap();
+    write_data(folder);
+    fs::remove_file(folder.join("negatives.txt")).unwrap();
+    assert!(refusal(&mut train(folder, "wrong")).contains("negatives.txt"));
+}
