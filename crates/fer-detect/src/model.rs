@@ -42,6 +42,11 @@ impl DetectorModel {
         Ok(Self { pnet: read("pnet.onnx")?, rnet: read("rnet.onnx")?, onet: read("onet.onnx")? })
     }
 
+    /// The three graphs, P-Net's first.
+    pub fn graphs(&self) -> [&[u8]; 3] {
+        [&self.pnet, &self.rnet, &self.onet]
+    }
+
     /// Takes the three graphs.
     pub fn from_bytes(pnet: &[u8], rnet: &[u8], onet: &[u8]) -> Self {
         Self { pnet: pnet.to_vec(), rnet: rnet.to_vec(), onet: onet.to_vec() }

@@ -19,14 +19,22 @@ const SIDES: [f32; 4] = [48.0, 72.0, 110.0, 160.0];
 /// Side of the picture for a side of the face.
 const ROOM: f32 = 2.5;
 
-/// Pastes, detects and cuts: the face as the emotion network would get it, or `None` where none is found at its place.
-/// Each face is turned by an angle of up to `tilt` degrees.
-pub(crate) fn crops(
-    samples: &[Sample],
-    rule: CropRule,
-    tilt: f32,
-    input: InputSpec,
-) -> Result<Vec<Option<FaceCrop>>> {
+/// A face that was pasted into a picture and found there.
+pub(crate) struct Found {
+    picture: RgbImage,
+    place: FacePlace,
+}
+
+impl Found {
+    /// The face as the emotion network gets it.
+    pub(crate) fn crop(&self, rule: CropRule, input: InputSpec) -> Option<FaceCrop> {
+        FaceCrop::extract(&self.picture, &self.place, rule, input)
+    }
+}
+
+/// Pastes and detects each sample, turned by an angle of up to `tilt` degrees; `None` where nothing is found at its
+/// place.
+pub(crate) fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
     let engine = Engine::tract();
     samples
         .par_iter()
@@ -39,11 +47,10 @@ pub(crate) fn crops(
                 let faces = detector.detect(&picture)?;
                 let best =
                     faces.iter().max_by(|a, b| a.bounds.iou(&wanted).total_cmp(&b.bounds.iou(&wanted)));
-                Ok(best.filter(|face| face.bounds.iou(&wanted) > 0.3).and_then(|face| {
+                Ok(best.filter(|face| face.bounds.iou(&wanted) > 0.3).map(|face| {
                     let Bounds { x, y, width, height } = face.bounds;
                     let eyes = [face.landmarks.left_eye, face.landmarks.right_eye];
-                    let place = FacePlace { bounds: [x, y, width, height], eyes };
-                    FaceCrop::extract(&picture, &place, rule, input)
+                    Found { picture, place: FacePlace { bounds: [x, y, width, height], eyes } }
                 }))
             },
         )

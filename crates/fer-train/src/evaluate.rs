@@ -24,6 +24,10 @@ pub(crate) fn score(shards: &Shards, network: &Network, spec: &NetworkSpec, samp
 /// What came of faces that a detector had to find first.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct DetectedScore {
+    /// How they were cut out; see [`CropRule`].
+    pub(crate) crop_scale: f32,
+    pub(crate) crop_shift: f32,
+    pub(crate) level_eyes: bool,
     /// Largest angle by which a face was turned, in degrees.
     pub(crate) tilt: f32,
     /// Faces that were found.
@@ -34,38 +38,42 @@ pub(crate) struct DetectedScore {
     pub(crate) accuracy_original: f64,
 }
 
-/// Accuracy on detected crops beside that on the original ones; see [`detected::crops`].
+/// Accuracy on detected crops beside that on the original ones, for each rule; see [`detected::find`].
 pub(crate) fn on_detected(
     shards: &Shards,
     network: &Network,
     spec: &NetworkSpec,
     samples: &[Sample],
-    rule: CropRule,
+    rules: &[CropRule],
     tilt: f32,
-) -> Result<DetectedScore> {
-    let crops = detected::crops(samples, rule, tilt, spec.input())?;
-    let (mut original, mut found) = (Vec::new(), Vec::new());
-    for (sample, crop) in samples.iter().zip(&crops) {
-        if let Some(crop) = crop {
-            original.push(sample.clone());
-            found.push(crop.luma());
+) -> Result<Vec<DetectedScore>> {
+    let found = detected::find(samples, tilt)?;
+    let (original, found): (Vec<Sample>, Vec<detected::Found>) =
+        samples.iter().zip(found).filter_map(|(sample, found)| Some((sample.clone(), found?))).unzip();
+    let accuracy_original = score(shards, network, spec, &original).accuracy;
+    let scores = rules.iter().map(|&rule| {
+        let logits = shards.logits(network, spec, found.len(), |range| {
+            let mut pixels = Vec::new();
+            for face in &found[range] {
+                if let Some(crop) = face.crop(rule, spec.input()) {
+                    spec.preprocessing().apply(crop.luma(), spec.input().channels, &mut pixels);
+                }
+            }
+            pixels
+        });
+        let right =
+            logits.iter().zip(&original).filter(|(row, of)| spec.labels()[most_probable(row)] == of.label);
+        DetectedScore {
+            crop_scale: rule.scale,
+            crop_shift: rule.shift_down,
+            level_eyes: rule.level_eyes,
+            tilt,
+            found: found.len(),
+            accuracy: right.count() as f64 / found.len().max(1) as f64,
+            accuracy_original,
         }
-    }
-    let logits = shards.logits(network, spec, found.len(), |range| {
-        let mut pixels = Vec::new();
-        for face in &found[range] {
-            spec.preprocessing().apply(face, spec.input().channels, &mut pixels);
-        }
-        pixels
     });
-    let right =
-        logits.iter().zip(&original).filter(|(row, of)| spec.labels()[most_probable(row)] == of.label);
-    Ok(DetectedScore {
-        tilt,
-        found: found.len(),
-        accuracy: right.count() as f64 / found.len().max(1) as f64,
-        accuracy_original: score(shards, network, spec, &original).accuracy,
-    })
+    Ok(scores.collect())
 }
 
 fn tally(outcomes: &[(Emotion, bool)]) -> Score {

@@ -130,28 +130,32 @@ struct EvaluateArgs {
     compute: ComputeArgs,
 }
 
-/// How a detected face is cut out; the defaults are what serving does.
+/// How a detected face is cut out: what serving does, if not said otherwise. With several values each way is tried.
 #[derive(Args)]
 struct CropArgs {
     /// Side of the square, as a share of the box's longer side.
-    #[arg(long, requires = "detected")]
-    crop_scale: Option<f32>,
+    #[arg(long, requires = "detected", num_args = 1.., default_values_t = [CropRule::default().scale])]
+    crop_scale: Vec<f32>,
     /// By how much it lies lower than the box, as a share of the box's longer side.
-    #[arg(long, requires = "detected", allow_negative_numbers = true)]
-    crop_shift: Option<f32>,
+    #[arg(long, requires = "detected", num_args = 1.., allow_negative_numbers = true,
+          default_values_t = [CropRule::default().shift_down])]
+    crop_shift: Vec<f32>,
     /// Whether it is turned until the eyes are level.
-    #[arg(long, requires = "detected")]
-    level_eyes: Option<bool>,
+    #[arg(long, requires = "detected", num_args = 1.., action = clap::ArgAction::Append,
+          default_values_t = [CropRule::default().level_eyes])]
+    level_eyes: Vec<bool>,
 }
 
 impl CropArgs {
-    fn rule(&self) -> CropRule {
-        let CropRule { scale, shift_down, level_eyes } = CropRule::default();
-        CropRule {
-            scale: self.crop_scale.unwrap_or(scale),
-            shift_down: self.crop_shift.unwrap_or(shift_down),
-            level_eyes: self.level_eyes.unwrap_or(level_eyes),
+    fn rules(&self) -> Vec<CropRule> {
+        let mut rules = Vec::new();
+        for &scale in &self.crop_scale {
+            for &shift_down in &self.crop_shift {
+                let levels = self.level_eyes.iter();
+                rules.extend(levels.map(|&level_eyes| CropRule { scale, shift_down, level_eyes }));
+            }
         }
+        rules
     }
 }
 
@@ -237,14 +241,20 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
         draft.scores.insert(usage.to_owned(), score.clone());
         draft.write(&args.bundle).context("cannot record the score")?;
     }
-    let detected = if args.detected {
-        let measured = [0.0, 15.0].map(|tilt| {
-            evaluate::on_detected(&shards, &network, bundle.network(), samples, args.crop.rule(), tilt)
-        });
-        measured.into_iter().collect::<Result<Vec<_>>>()?
-    } else {
-        Vec::new()
-    };
+    let mut detected = Vec::new();
+    if args.detected {
+        for tilt in [0.0, 15.0] {
+            let rules = args.crop.rules();
+            detected.extend(evaluate::on_detected(
+                &shards,
+                &network,
+                bundle.network(),
+                samples,
+                &rules,
+                tilt,
+            )?);
+        }
+    }
     if args.json {
         let per_class: serde_json::Map<_, _> = score
             .recall
@@ -268,9 +278,12 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
         }
         for found in &detected {
             println!(
-                "pasted into pictures, tilted by up to {} degrees: {:.1} % found; of these {:.2} % right, {:.2} % as original crops",
+                "pasted, tilt up to {}°, found {:.1} %; crop scale {}, shift {}, level eyes {}: {:.2} % right, as original crops {:.2} %",
                 found.tilt,
                 100.0 * found.found as f64 / samples.len() as f64,
+                found.crop_scale,
+                found.crop_shift,
+                found.level_eyes,
                 100.0 * found.accuracy,
                 100.0 * found.accuracy_original,
             );

@@ -16,7 +16,7 @@ pub(crate) struct DetectorTraining {
     /// Share of the annotated photos that is kept out of training, to measure by.
     pub(crate) validation_share: f64,
     /// Faces with a longer side below this many pixels count neither as faces nor as background.
-    pub(crate) min_side: f32,
+    pub(crate) min_side: f64,
     /// What differs from source to source; a source that is not named is taken as it is.
     pub(crate) sources: BTreeMap<String, SourceRule>,
     /// Random views of the crops.
@@ -35,7 +35,7 @@ pub(crate) struct DetectorTraining {
 pub(crate) struct SourceRule {
     /// By how much the box is widened to the left, upwards, to the right and downwards, as shares of its sides: sources
     /// draw boxes differently.
-    pub(crate) widen: [f32; 4],
+    pub(crate) widen: [f64; 4],
     /// Whether its faces teach landmarks and nothing else.
     pub(crate) landmarks_only: bool,
 }
@@ -45,13 +45,13 @@ pub(crate) struct SourceRule {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Views {
     /// Contrast factor 1 ± this.
-    pub(crate) contrast: f32,
+    pub(crate) contrast: f64,
     /// Brightness ± this, in units of the network's input (a step of 1 is half the range).
-    pub(crate) brightness: f32,
+    pub(crate) brightness: f64,
     /// The same for each colour channel by itself.
-    pub(crate) colour: f32,
+    pub(crate) colour: f64,
     /// Photos with faces are there a second time, turned by up to this many degrees.
-    pub(crate) turn: f32,
+    pub(crate) turn: f64,
     /// Share of the crops that are turned grey.
     pub(crate) grey: f64,
     /// Share of R- and O-Net's crops that are blurred.
@@ -85,7 +85,7 @@ pub(crate) struct StageTraining {
     pub(crate) landmark_weight: f64,
     /// Least score of the stage before for its boxes to become this stage's hard examples.
     #[serde(default)]
-    pub(crate) mining_threshold: f32,
+    pub(crate) mining_threshold: f64,
     /// Hard backgrounds kept of one photo at most, the highest scores.
     #[serde(default)]
     pub(crate) mined_per_photo: usize,

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use fer_detect::{Bounds, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
+use fer_detect::{Bounds, Candidate, DetectorConfig, Face, Landmarks, Stage};
 use fer_engine::Engine;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::annotations::{self, Photo, Row};
+use super::nets::{Nets, Passed};
 
 /// A box with its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +114,18 @@ pub(crate) struct Report {
     pub(crate) landmark_error: Option<f64>,
     /// One photo on one thread; mean.
     pub(crate) ms_per_photo: f64,
+    /// What the cascade is worth after each net, to see which one holds it back.
+    pub(crate) stages: Vec<StageReport>,
+}
+
+/// What the boxes are worth that the cascade gives up to one of its nets, at an overlap of 0.5.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct StageReport {
+    pub(crate) net: &'static str,
+    pub(crate) average_precision: f64,
+    pub(crate) recall: f64,
+    /// Boxes a photo that are no face.
+    pub(crate) false_positives_a_photo: f64,
 }
 
 /// A report, and what was found in each photo.
@@ -123,16 +136,19 @@ pub(crate) struct Evaluation {
 
 /// What a detector says about a photo.
 pub(crate) struct Found {
+    /// Empty while there is no O-Net.
     pub(crate) faces: Vec<Face>,
+    /// What each stage let pass.
+    stages: Vec<Vec<Detection>>,
     /// Of the photo.
     pub(crate) size: (u32, u32),
     milliseconds: f64,
 }
 
-/// Runs a detector over annotated photos, on all cores.
+/// Runs the nets that there are over annotated photos, on all cores.
 pub(crate) fn evaluate(
     engine: &Engine,
-    model: &DetectorModel,
+    nets: &Nets,
     config: &DetectorConfig,
     photos: &[Photo],
     folder: &Path,
@@ -140,14 +156,20 @@ pub(crate) fn evaluate(
     let found: Vec<Found> = photos
         .par_iter()
         .map_init(
-            || Detector::with_model(engine, model, config.clone()),
-            |detector, photo| {
+            || nets.open(engine, config),
+            |stages, photo| {
                 let image = annotations::open(folder, photo)?;
-                let detector = detector.as_mut().map_err(|e| anyhow::anyhow!("{e}"))?;
+                let stages = stages.as_mut().map_err(|e| anyhow::anyhow!("{e:#}"))?;
                 let started = Instant::now();
-                let faces = detector.detect(&image)?;
+                let passed = stages.run(&image)?;
                 let milliseconds = 1e3 * started.elapsed().as_secs_f64();
-                Ok(Found { faces, size: image.dimensions(), milliseconds })
+                let size = image.dimensions();
+                Ok(Found {
+                    stages: detections(&passed),
+                    faces: passed.faces.unwrap_or_default(),
+                    size,
+                    milliseconds,
+                })
             },
         )
         .collect::<Result<_>>()?;
@@ -155,18 +177,26 @@ pub(crate) fn evaluate(
     for (photo, found) in photos.iter().zip(&found) {
         errors.extend(photo.faces.iter().filter_map(|row| landmark_error(row, found)));
     }
-    let scored: Vec<(Vec<Truth>, Vec<Detection>)> = photos
-        .iter()
-        .zip(&found)
-        .map(|(photo, found)| {
+    let after = |stage: usize| -> Vec<(Vec<Truth>, Vec<Detection>)> {
+        let scored = photos.iter().zip(&found).map(|(photo, found)| {
             let truths = photo.faces.iter().map(|row| Truth::of(row, config.min_face, found.size)).collect();
-            let detections =
-                found.faces.iter().map(|face| Detection { bounds: face.bounds, score: face.confidence });
-            (truths, detections.collect())
-        })
-        .collect();
-    let (at_50, at_40) = (curve(&scored, 0.5), curve(&scored, 0.4));
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+            (truths, found.stages[stage].clone())
+        });
+        scored.collect()
+    };
+    let stages = Stage::ALL.into_iter().take(nets.0.len()).enumerate().map(|(place, stage)| {
+        let curve = curve(&after(place), 0.5);
+        StageReport {
+            net: stage.net(),
+            average_precision: curve.average_precision,
+            recall: curve.recall,
+            false_positives_a_photo: curve.false_positives as f64 / photos.len() as f64,
+        }
+    });
+    let stages: Vec<StageReport> = stages.collect();
+    let last = after(stages.len() - 1);
+    let (at_50, at_40) = (curve(&last, 0.5), curve(&last, 0.4));
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
     let times: Vec<f64> = found.iter().map(|found| found.milliseconds).collect();
     let report = Report {
         photos: photos.len(),
@@ -178,8 +208,27 @@ pub(crate) fn evaluate(
         false_positives_at_recall_90: at_50.false_positives_at_90,
         landmark_error: (!errors.is_empty()).then(|| mean(&errors)),
         ms_per_photo: mean(&times),
+        stages,
     };
     Ok(Evaluation { report, found })
+}
+
+/// Boxes and scores by stage.
+fn detections(passed: &Passed) -> Vec<Vec<Detection>> {
+    let candidates = |candidates: &Vec<Candidate>| {
+        let boxes = candidates.iter().map(|candidate| {
+            let [x0, y0, x1, y1] = candidate.corners;
+            let bounds = Bounds { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+            Detection { bounds, score: candidate.score }
+        });
+        boxes.collect::<Vec<_>>()
+    };
+    let mut stages = vec![candidates(&passed.proposals)];
+    stages.extend(passed.refined.as_ref().map(candidates));
+    stages.extend(passed.faces.as_ref().map(|faces| {
+        faces.iter().map(|face| Detection { bounds: face.bounds, score: face.confidence }).collect()
+    }));
+    stages
 }
 
 /// Mean distance of the best match's points from a row's, over the distance of its eyes.

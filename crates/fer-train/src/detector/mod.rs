@@ -5,6 +5,7 @@ mod complete;
 mod config;
 mod evaluate;
 mod mine;
+mod nets;
 mod samples;
 mod train;
 
@@ -19,7 +20,9 @@ use serde_json::json;
 
 use self::config::DetectorTraining;
 use self::evaluate::Evaluation;
-use self::train::{Corpus, RunReport};
+use self::evaluate::Report;
+use self::nets::Nets;
+use self::train::Corpus;
 use crate::{ComputeArgs, device};
 
 #[derive(Subcommand)]
@@ -132,8 +135,8 @@ fn train(args: &TrainArgs) -> Result<()> {
     let compute = device::open(args.compute.device, args.compute.threads)?;
     let run = args.runs.join(&args.name);
     println!("training on {}, run in {}", compute.name, run.display());
-    let (trained, report) = train::train(&config, &corpus, images, &compute, &run)?;
-    for (stage, graph) in Stage::ALL.into_iter().zip(&trained.graphs) {
+    let (nets, report) = train::train(&config, &corpus, images, &compute, &run)?;
+    for (stage, graph) in Stage::ALL.into_iter().zip(&nets.0) {
         let path = args.out.join(train::file_name(stage));
         std::fs::create_dir_all(&args.out)
             .with_context(|| format!("cannot create {}", args.out.display()))?;
@@ -155,12 +158,12 @@ fn sources(photos: &[annotations::Photo], negatives: usize) -> serde_json::Value
 }
 
 /// `model.json`: how the nets came to be.
-fn description(config: &DetectorTraining, data: &serde_json::Value, report: &RunReport) -> serde_json::Value {
+fn description(config: &DetectorTraining, data: &serde_json::Value, report: &Report) -> serde_json::Value {
     let sizes: serde_json::Map<_, _> = Stage::ALL
         .into_iter()
         .map(|stage| (stage.net().to_owned(), json!(config.stage(stage).network.trainable_parameters())))
         .collect();
-    json!({ "name": "mtcnn", "parameters": sizes, "data": data, "training": config, "result": report })
+    json!({ "name": "mtcnn", "parameters": sizes, "data": data, "training": config, "validation": report })
 }
 
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
@@ -179,7 +182,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     }
     config.pyramid_factor = args.pyramid_factor.unwrap_or(config.pyramid_factor);
     let Evaluation { report, found } =
-        evaluate::evaluate(&engine, &model, &config, &photos, args.photos.folder())?;
+        evaluate::evaluate(&engine, &Nets::from(&model), &config, &photos, args.photos.folder())?;
     if let Some(path) = &args.predictions {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(["path", "x", "y", "width", "height", "score"])?;
@@ -197,6 +200,12 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     } else {
         println!("{} photos, {} faces of at least {} pixels", report.photos, report.faces, args.min_face);
         println!("average precision  {:.3} at an overlap of 0.5, {:.3} at 0.4", report.ap50, report.ap40);
+        for stage in &report.stages {
+            println!(
+                "  after {:<10} {:.3}, recall {:.3}, {:.2} false positives a photo",
+                stage.net, stage.average_precision, stage.recall, stage.false_positives_a_photo
+            );
+        }
         println!("recall             {:.3}, {} false positives", report.recall, report.false_positives);
         match report.false_positives_at_recall_90 {
             Some(count) => println!("                   {count} false positives where the recall is 0.90"),

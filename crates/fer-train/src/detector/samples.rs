@@ -52,9 +52,9 @@ impl Scene {
             let rule = config.rule(&row.source);
             landmarks_only |= rule.landmarks_only;
             let [x0, y0, x1, y1] = row.corners();
-            let [left, up, right, down] = rule.widen;
+            let [left, up, right, down] = rule.widen.map(|share| share as f32);
             let corners = [x0 - left * row.w, y0 - up * row.h, x1 + right * row.w, y1 + down * row.h];
-            if row.ignore != 0 || row.w.max(row.h) < config.min_side {
+            if row.ignore != 0 || f64::from(row.w.max(row.h)) < config.min_side {
                 ignored.push(corners);
             } else {
                 faces.push(Face { corners, points: row.points() });
@@ -385,7 +385,7 @@ impl<'a> Samples<'a> {
             let swapped = [right_eye, left_eye, nose, mouth_right, mouth_left, mouth];
             sample.points = swapped.map(|point| point.map(|[x, y]| [1.0 - x, y]));
         }
-        let mut around = |range: f32| if range > 0.0 { random.random_range(-range..=range) } else { 0.0 };
+        let mut around = |range: f64| random.random_range(-range..=range) as f32;
         let (factor, offset) = (1.0 + around(contrast), around(brightness));
         let channels: [f32; 3] = std::array::from_fn(|_| around(colour));
         let plane = side * side;
@@ -459,4 +459,130 @@ fn jittered([x0, y0, x1, y1]: [f32; 4], shift: f32, scale: [f32; 2], random: &mu
         0.5 * (y0 + y1) + (y1 - y0) * random.random_range(-shift..=shift),
     );
     [x - half * stretch, y - half / stretch, x + half * stretch, y + half / stretch]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+    use rand::SeedableRng;
+
+    const FACES: [f32; 4] = [40.0, 30.0, 60.0, 56.0];
+
+    fn scene(landmarks_only: bool) -> Scene {
+        Scene {
+            image: RgbImage::from_fn(120, 100, |x, y| Rgb([x as u8, y as u8, 0])),
+            faces: vec![Face {
+                corners: FACES,
+                points: [Some([45.0, 40.0]), Some([55.0, 40.0]), None, None, None, Some([50.0, 51.0])],
+            }],
+            ignored: vec![[90.0, 70.0, 110.0, 90.0]],
+            landmarks_only,
+            has_background: !landmarks_only,
+        }
+    }
+
+    fn still() -> Views {
+        let (contrast, brightness, colour, turn) = (0.0, 0.0, 0.0, 0.0);
+        Views { turn, contrast, brightness, colour, grey: 0.0, blur: 0.0, cut: 0.0, cover: 0.0 }
+    }
+
+    fn window(corners: [f32; 4]) -> Candidate {
+        Candidate { corners, score: 1.0 }
+    }
+
+    #[test]
+    fn windows_show_what_they_overlap() {
+        let scene = scene(false);
+        let square = scene.faces[0].square().corners;
+        assert_eq!(square, [37.0, 30.0, 63.0, 56.0]);
+        let moved = |by: f32| window(square.map(|corner| corner + by));
+        assert_eq!(scene.label(&moved(0.0)), Ok(Label::Face(0)));
+        assert_eq!(scene.label(&moved(5.0)), Ok(Label::Part(0)));
+        assert_eq!(scene.label(&moved(8.0)), Err(Undecided));
+        assert_eq!(scene.label(&moved(14.0)), Ok(Label::Background));
+        assert_eq!(scene.label(&window([92.0, 72.0, 108.0, 88.0])), Err(Undecided));
+        // Without a background of its own only a piece of the face is none.
+        let turned = scene.turned(0.0);
+        assert_eq!(turned.label(&moved(14.0)), Ok(Label::Background));
+        assert_eq!(turned.label(&window([0.0, 0.0, 20.0, 20.0])), Err(Undecided));
+    }
+
+    #[test]
+    fn a_turned_scene_has_turned_faces() {
+        let scene = scene(false);
+        let turned = scene.turned(90.0);
+        // The centre is (60, 50): what was 10 to its left is 10 above it.
+        let [x0, y0, x1, y1] = turned.faces[0].corners;
+        assert!((x0 - 54.0).abs() < 1e-3 && (y0 - 30.0).abs() < 1e-3, "{x0} {y0}");
+        assert!((x1 - 80.0).abs() < 1e-3 && (y1 - 50.0).abs() < 1e-3, "{x1} {y1}");
+        let eye = turned.faces[0].points[0].unwrap();
+        assert!((eye[0] - 70.0).abs() < 1e-3 && (eye[1] - 35.0).abs() < 1e-3, "{eye:?}");
+        let before = scene.image.get_pixel(50, 43);
+        let after = turned.image.get_pixel(66, 40);
+        assert!((0..2).all(|i| before[i].abs_diff(after[i]) <= 2), "{before:?} {after:?}");
+        assert_eq!(turned.image.get_pixel(1, 1), &Rgb([127; 3]));
+    }
+
+    #[test]
+    fn every_kind_is_drawn_and_asked_for_what_it_knows() {
+        let (scenes, mined, views) = ([scene(false), scene(true)], Mined::default(), still());
+        let samples = Samples::new(Stage::Output, &views, &scenes, &mined);
+        samples.check().unwrap();
+        let (mut mirrored, mut only_points) = (0, 0);
+        for seed in 0..200 {
+            for place in 0..8 {
+                let sample = samples.draw(place, &mut StdRng::seed_from_u64(seed));
+                assert_eq!(sample.pixels.len(), 3 * 48 * 48);
+                match place {
+                    0 | 1 => assert_eq!((sample.face, sample.offsets.is_some()), (Some(true), true)),
+                    2 => assert_eq!((sample.face, sample.offsets.is_some()), (None, true)),
+                    3 => only_points += usize::from(sample.face.is_none() && sample.offsets.is_none()),
+                    _ => assert_eq!((sample.face, sample.offsets), (Some(false), None)),
+                }
+                if let [Some(left), Some(right), ..] = sample.points {
+                    assert!(left[0] < right[0], "left as seen in the image, mirrored or not");
+                    // Red grows to the right in the scene.
+                    mirrored += usize::from(sample.pixels[24 * 48] > sample.pixels[24 * 48 + 47]);
+                }
+            }
+        }
+        assert!((200..600).contains(&mirrored) && only_points > 50, "{mirrored} {only_points}");
+    }
+
+    #[test]
+    fn views_stay_in_range_and_blur_keeps_the_mean() {
+        let views = Views {
+            turn: 0.0,
+            contrast: 0.5,
+            brightness: 0.5,
+            colour: 0.2,
+            grey: 0.5,
+            blur: 0.5,
+            cut: 0.5,
+            cover: 0.5,
+        };
+        let (scenes, mined) = ([scene(false)], Mined::default());
+        for stage in Stage::ALL {
+            let samples = Samples::new(stage, &views, &scenes, &mined);
+            for seed in 0..100 {
+                let sample = samples.draw(seed as usize, &mut StdRng::seed_from_u64(seed));
+                assert!(sample.pixels.iter().all(|value| (-1.0..=1.0).contains(value)));
+            }
+        }
+        let mut values = vec![0.0; 25];
+        values[12] = 1.0;
+        smooth(&mut values, 5);
+        assert!((values.iter().sum::<f32>() - 1.0).abs() < 1e-6 && (values[12] - 0.25).abs() < 1e-6);
+    }
+
+    #[test]
+    fn without_faces_there_is_nothing_to_learn() {
+        let (mined, views) = (Mined::default(), still());
+        let samples = Samples::new(Stage::Output, &views, &[], &mined);
+        assert!(samples.check().unwrap_err().to_string().contains("no face"));
+        let marked_only = [scene(true)];
+        let samples = Samples::new(Stage::Proposal, &views, &marked_only, &mined);
+        assert!(samples.check().is_err());
+    }
 }

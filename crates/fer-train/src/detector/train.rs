@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use fer_detect::{Bounds, DetectorConfig, DetectorModel, Stage};
+use fer_detect::{DetectorConfig, Stage};
 use fer_engine::Engine;
 use fer_model::bundle::write_whole;
 use fer_model::network::Network;
@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::annotations::{self, Photo};
 use super::config::{DetectorTraining, StageTraining};
-use super::evaluate::{Curve, Detection, Report, Truth, curve, evaluate};
-use super::mine::{Trained, mine};
+use super::evaluate::{Report, evaluate};
+use super::mine::mine;
+use super::nets::Nets;
 use super::samples::{Mined, Sample, Samples, Scene};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::cosine_schedule;
@@ -63,7 +64,7 @@ impl Corpus {
         let pixels = annotations::open_all(folder, &training)?;
         let scenes = training.iter().zip(pixels).map(|(photo, image)| Scene::new(image, photo, config));
         let mut scenes: Vec<Scene> = scenes.collect();
-        let most = config.views.turn;
+        let most = config.views.turn as f32;
         if most > 0.0 {
             let with_faces: Vec<(usize, &Scene)> =
                 scenes.iter().enumerate().filter(|(_, scene)| scene.has_faces()).collect();
@@ -87,37 +88,18 @@ struct StageState {
     step: usize,
 }
 
-/// What came of a stage, on the validation photos.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct StageReport {
-    pub(crate) net: &'static str,
-    /// Of the boxes that the cascade gives up to this stage, at an overlap of 0.5.
-    pub(crate) average_precision: f64,
-    pub(crate) recall: f64,
-    /// Boxes a photo that are no face.
-    pub(crate) false_positives_a_photo: f64,
-}
-
-/// What came of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct RunReport {
-    pub(crate) stages: Vec<StageReport>,
-    pub(crate) validation: Report,
-}
-
-/// Trains the nets that are not in `run` yet, and returns their graphs and what they are worth.
+/// Trains the nets that are not in `run` yet, and returns all three and what they are worth on the validation photos.
 pub(crate) fn train(
     config: &DetectorTraining,
     corpus: &Corpus,
     images: &Path,
     compute: &Compute,
     run: &Path,
-) -> Result<(Trained, RunReport)> {
+) -> Result<(Nets, Report)> {
     let engine = Engine::tract();
     std::fs::create_dir_all(run).with_context(|| format!("cannot create {}", run.display()))?;
     annotations::write(&run.join("validation.csv"), &corpus.validation)?;
-    let mut trained = Trained::default();
-    let mut stages = Vec::new();
+    let mut nets = Nets::default();
     for stage in Stage::ALL {
         let file = run.join(file_name(stage));
         let graph = if file.exists() {
@@ -125,45 +107,25 @@ pub(crate) fn train(
             std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?
         } else {
             let graph = Run { config, corpus, compute, folder: run, stage, of: config.stage(stage) }
-                .train(&engine, &trained)?;
+                .train(&engine, &nets)?;
             write_whole(&file, &graph).with_context(|| format!("cannot write {}", file.display()))?;
             graph
         };
-        trained.graphs.push(graph);
-        let curve = match trained.graphs.as_slice() {
-            [pnet, rnet, onet] => {
-                let model = DetectorModel::from_bytes(pnet, rnet, onet);
-                let settings = DetectorConfig::default();
-                let report = evaluate(&engine, &model, &settings, &corpus.validation, images)?.report;
-                let last = StageReport {
-                    net: stage.net(),
-                    average_precision: report.ap50,
-                    recall: report.recall,
-                    false_positives_a_photo: report.false_positives as f64 / report.photos.max(1) as f64,
-                };
-                announce(&last);
-                stages.push(last);
-                return Ok((trained, RunReport { stages, validation: report }));
-            }
-            _ => candidates_curve(&engine, &trained, &corpus.validation, images)?,
-        };
-        let report = StageReport {
-            net: stage.net(),
-            average_precision: curve.average_precision,
-            recall: curve.recall,
-            false_positives_a_photo: curve.false_positives as f64 / corpus.validation.len().max(1) as f64,
-        };
-        announce(&report);
-        stages.push(report);
+        nets.0.push(graph);
+        let report = evaluate(&engine, &nets, &DetectorConfig::default(), &corpus.validation, images)?.report;
+        println!(
+            "after {}: average precision {:.3}, recall {:.3}, {:.2} false positives a photo ({} validation photos)",
+            stage.net(),
+            report.ap50,
+            report.recall,
+            report.false_positives as f64 / report.photos.max(1) as f64,
+            report.photos
+        );
+        if stage == Stage::Output {
+            return Ok((nets, report));
+        }
     }
-    unreachable!("the last stage returns")
-}
-
-fn announce(report: &StageReport) {
-    println!(
-        "after {}: average precision {:.3}, recall {:.3}, {:.1} false positives a photo (validation photos, overlap 0.5)",
-        report.net, report.average_precision, report.recall, report.false_positives_a_photo
-    );
+    unreachable!("O-Net is the last stage")
 }
 
 /// The net's file.
@@ -173,31 +135,6 @@ pub(crate) fn file_name(stage: Stage) -> &'static str {
         Stage::Refinement => "rnet.onnx",
         Stage::Output => "onet.onnx",
     }
-}
-
-/// What P-Net, or P- and R-Net, would be worth by themselves.
-fn candidates_curve(engine: &Engine, trained: &Trained, photos: &[Photo], images: &Path) -> Result<Curve> {
-    let settings = DetectorConfig::default();
-    let scored = photos
-        .par_iter()
-        .map_init(
-            || trained.open(engine),
-            |stages, photo| {
-                let stages = stages.as_mut().map_err(|e| anyhow::anyhow!("{e:#}"))?;
-                let image = annotations::open(images, photo)?;
-                let candidates = stages.candidates(&image, &settings)?;
-                let detections = candidates.iter().map(|candidate| {
-                    let [x0, y0, x1, y1] = candidate.corners;
-                    let bounds = Bounds { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
-                    Detection { bounds, score: candidate.score }
-                });
-                let truths =
-                    photo.faces.iter().map(|row| Truth::of(row, settings.min_face, image.dimensions()));
-                Ok((truths.collect(), detections.collect()))
-            },
-        )
-        .collect::<Result<Vec<_>>>()?;
-    Ok(curve(&scored, 0.5))
 }
 
 /// One stage's training.
@@ -222,15 +159,21 @@ struct Sums {
 
 impl Run<'_> {
     /// The net's graph.
-    fn train(&self, engine: &Engine, before: &Trained) -> Result<Vec<u8>> {
+    fn train(&self, engine: &Engine, before: &Nets) -> Result<Vec<u8>> {
         let net = self.stage.net();
         let started = Instant::now();
-        let mined = if before.graphs.is_empty() {
+        let mined = if before.0.is_empty() {
             Mined::default()
         } else {
-            mine(engine, before, &self.corpus.scenes, self.of.mining_threshold, self.of.mined_per_photo)?
+            mine(
+                engine,
+                before,
+                &self.corpus.scenes,
+                self.of.mining_threshold as f32,
+                self.of.mined_per_photo,
+            )?
         };
-        if !before.graphs.is_empty() {
+        if !before.0.is_empty() {
             println!(
                 "{net}: mined {} faces, {} parts, {} backgrounds in {:.0} s",
                 mined.faces.len(),
@@ -259,6 +202,7 @@ impl Run<'_> {
         let (steps, batch) = (self.of.steps, self.of.batch_size);
         let (mut sums, mut since, mut counted) = (Sums::default(), Instant::now(), 0);
         for step in checkpoint.state.step..steps {
+            self.compute.device.seed(mix([seed, step as u64, u64::MAX]));
             let (gradients, parts) = shards.step(&network, batch, |network, range, device| {
                 let drawn = range.map(|place| {
                     let mut random = StdRng::seed_from_u64(mix([seed, step as u64, place as u64]));
@@ -394,4 +338,39 @@ fn points_wanted(drawn: &[Sample]) -> (Vec<f32>, Vec<f32>, f64) {
         asked += f64::from(u8::from(sample.points.iter().any(Option::is_some)));
     }
     (targets, weights, asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(face: Option<bool>) -> Sample {
+        Sample { pixels: Vec::new(), face, offsets: None, points: [None; 6] }
+    }
+
+    #[test]
+    fn the_hardest_of_those_that_are_asked() {
+        let drawn = [Some(true), None, Some(false), Some(false), Some(true)].map(sample);
+        assert_eq!(hardest(&[0.1, 9.0, 0.5, 0.3, 0.2], &drawn, 0.5), [0.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!(hardest(&[0.1, 9.0, 0.5, 0.3, 0.2], &drawn, 1.0), [1.0, 0.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn only_what_is_known_has_weight() {
+        let mut known = sample(Some(true));
+        known.offsets = Some([0.1, 0.2, 0.3, 0.4]);
+        known.points[0] = Some([0.3, 0.6]);
+        known.points[5] = Some([0.5, 0.8]);
+        let drawn = [sample(Some(false)), known];
+        let (targets, weights, asked) = offsets_wanted(&drawn);
+        assert_eq!(
+            (&targets[4..], &weights[..], asked),
+            (&[0.1, 0.2, 0.3, 0.4][..], &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0][..], 1.0)
+        );
+        let (targets, weights, asked) = points_wanted(&drawn);
+        let with_weight: Vec<(usize, f32)> =
+            (0..24).filter(|&i| weights[i] == 1.0).map(|i| (i, targets[i])).collect();
+        // x of the left eye, its y, and the mouth's centre behind the network's ten.
+        assert_eq!((with_weight, asked), (vec![(12, 0.3), (17, 0.6), (22, 0.5), (23, 0.8)], 1.0));
+    }
 }

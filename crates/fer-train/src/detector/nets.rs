@@ -1,0 +1,58 @@
+//! The nets that there are: while the later ones are not trained yet, the first stages of a cascade.
+
+use anyhow::Result;
+use fer_detect::{Candidate, DetectorConfig, DetectorModel, Face, Finisher, Proposer, Refiner};
+use fer_engine::Engine;
+use image::RgbImage;
+
+/// P-, R- and O-Net's graphs, as far as they are there.
+#[derive(Clone, Default)]
+pub(crate) struct Nets(pub(crate) Vec<Vec<u8>>);
+
+impl From<&DetectorModel> for Nets {
+    fn from(model: &DetectorModel) -> Self {
+        Self(model.graphs().map(<[u8]>::to_vec).to_vec())
+    }
+}
+
+impl Nets {
+    /// Opens them for one thread. There is at least P-Net.
+    pub(crate) fn open(&self, engine: &Engine, config: &DetectorConfig) -> Result<Stages> {
+        Ok(Stages {
+            proposer: Proposer::open(engine, &self.0[0])?,
+            refiner: self.0.get(1).map(|graph| Refiner::open(engine, graph)).transpose()?,
+            finisher: self.0.get(2).map(|graph| Finisher::open(engine, graph)).transpose()?,
+            config: config.clone(),
+        })
+    }
+}
+
+/// The opened stages.
+pub(crate) struct Stages {
+    proposer: Proposer,
+    refiner: Option<Refiner>,
+    finisher: Option<Finisher>,
+    config: DetectorConfig,
+}
+
+/// What each stage let pass.
+pub(crate) struct Passed {
+    pub(crate) proposals: Vec<Candidate>,
+    pub(crate) refined: Option<Vec<Candidate>>,
+    pub(crate) faces: Option<Vec<Face>>,
+}
+
+impl Stages {
+    pub(crate) fn run(&mut self, image: &RgbImage) -> Result<Passed> {
+        let proposals = self.proposer.propose(image, &self.config)?;
+        let mut passed = Passed { proposals, refined: None, faces: None };
+        if let Some(refiner) = &mut self.refiner {
+            let refined = refiner.refine(image, &passed.proposals, &self.config)?;
+            if let Some(finisher) = &mut self.finisher {
+                passed.faces = Some(finisher.finish(image, &refined, &self.config)?);
+            }
+            passed.refined = Some(refined);
+        }
+        Ok(passed)
+    }
+}
