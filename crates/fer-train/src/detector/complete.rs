@@ -10,7 +10,7 @@ use fer_detect::{Bounds, DetectorConfig, DetectorModel};
 use fer_engine::Engine;
 
 use super::annotations::{Photo, Row};
-use super::evaluate::{Truth, evaluate};
+use super::evaluate::{Truth, detect};
 use super::nets::Nets;
 
 /// The source of the rows that are filled in.
@@ -31,7 +31,7 @@ pub(crate) fn complete(
     folder: &Path,
 ) -> Result<[usize; 2]> {
     let config = DetectorConfig { thresholds: [0.6, 0.7, POSSIBLE], ..DetectorConfig::default() };
-    let found = evaluate(engine, &Nets::from(model), &config, photos, folder)?.found;
+    let found = detect(engine, &Nets::from(model), &config, photos, folder)?;
     let mut added = [0, 0];
     for (photo, found) in photos.iter_mut().zip(found) {
         let known: Vec<Truth> = photo.faces.iter().map(|row| Truth::of(row, 0.0, found.size)).collect();

@@ -99,7 +99,8 @@ pub(crate) fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curv
     }
 }
 
-/// What `fer-train detector evaluate` reports; recall and false positives are those at an overlap of 0.5.
+/// What `fer-train detector evaluate` reports. Average precisions and false positives at a recall are of the whole curve,
+/// down to [`FLOOR`]; the rest is of the detector as it is set, at an overlap of 0.5.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Report {
     pub(crate) photos: usize,
@@ -128,11 +129,8 @@ pub(crate) struct StageReport {
     pub(crate) false_positives_a_photo: f64,
 }
 
-/// A report, and what was found in each photo.
-pub(crate) struct Evaluation {
-    pub(crate) report: Report,
-    pub(crate) found: Vec<Found>,
-}
+/// Least face probabilities after each net that a curve is drawn down to.
+const FLOOR: [f32; 3] = [0.3, 0.1, 0.1];
 
 /// What a detector says about a photo.
 pub(crate) struct Found {
@@ -145,15 +143,15 @@ pub(crate) struct Found {
     milliseconds: f64,
 }
 
-/// Runs the nets that there are over annotated photos, on all cores.
-pub(crate) fn evaluate(
+/// Runs the nets that there are over photos, on all cores.
+pub(crate) fn detect(
     engine: &Engine,
     nets: &Nets,
     config: &DetectorConfig,
     photos: &[Photo],
     folder: &Path,
-) -> Result<Evaluation> {
-    let found: Vec<Found> = photos
+) -> Result<Vec<Found>> {
+    photos
         .par_iter()
         .map_init(
             || nets.open(engine, config),
@@ -172,20 +170,35 @@ pub(crate) fn evaluate(
                 })
             },
         )
-        .collect::<Result<_>>()?;
-    let mut errors = Vec::new();
-    for (photo, found) in photos.iter().zip(&found) {
-        errors.extend(photo.faces.iter().filter_map(|row| landmark_error(row, found)));
-    }
-    let after = |stage: usize| -> Vec<(Vec<Truth>, Vec<Detection>)> {
-        let scored = photos.iter().zip(&found).map(|(photo, found)| {
+        .collect()
+}
+
+/// Measures the nets that there are on annotated photos; also returns what was found down to the end of the curve.
+pub(crate) fn measure(
+    engine: &Engine,
+    nets: &Nets,
+    config: &DetectorConfig,
+    photos: &[Photo],
+    folder: &Path,
+) -> Result<(Report, Vec<Found>)> {
+    let thresholds = std::array::from_fn(|stage| config.thresholds[stage].min(FLOOR[stage]));
+    let floor = DetectorConfig { thresholds, ..config.clone() };
+    let all = detect(engine, nets, &floor, photos, folder)?;
+    let found = detect(engine, nets, config, photos, folder)?;
+    let errors = photos
+        .iter()
+        .zip(&found)
+        .flat_map(|(photo, found)| photo.faces.iter().filter_map(move |row| landmark_error(row, found)));
+    let errors: Vec<f64> = errors.collect();
+    let after = |found: &[Found], stage: usize, least: f32| {
+        let scored = photos.iter().zip(found).map(|(photo, found)| {
             let truths = photo.faces.iter().map(|row| Truth::of(row, config.min_face, found.size)).collect();
             (truths, found.stages[stage].clone())
         });
-        scored.collect()
+        curve(&scored.collect::<Vec<_>>(), least)
     };
     let stages = Stage::ALL.into_iter().take(nets.0.len()).enumerate().map(|(place, stage)| {
-        let curve = curve(&after(place), 0.5);
+        let curve = after(&found, place, 0.5);
         StageReport {
             net: stage.net(),
             average_precision: curve.average_precision,
@@ -193,24 +206,23 @@ pub(crate) fn evaluate(
             false_positives_a_photo: curve.false_positives as f64 / photos.len() as f64,
         }
     });
-    let stages: Vec<StageReport> = stages.collect();
-    let last = after(stages.len() - 1);
-    let (at_50, at_40) = (curve(&last, 0.5), curve(&last, 0.4));
+    let last = nets.0.len() - 1;
+    let (set, at_50, at_40) = (after(&found, last, 0.5), after(&all, last, 0.5), after(&all, last, 0.4));
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
     let times: Vec<f64> = found.iter().map(|found| found.milliseconds).collect();
     let report = Report {
         photos: photos.len(),
-        faces: at_50.faces,
+        faces: set.faces,
         ap50: at_50.average_precision,
         ap40: at_40.average_precision,
-        recall: at_50.recall,
-        false_positives: at_50.false_positives,
+        recall: set.recall,
+        false_positives: set.false_positives,
         false_positives_at_recall_90: at_50.false_positives_at_90,
         landmark_error: (!errors.is_empty()).then(|| mean(&errors)),
         ms_per_photo: mean(&times),
-        stages,
+        stages: stages.collect(),
     };
-    Ok(Evaluation { report, found })
+    Ok((report, all))
 }
 
 /// Boxes and scores by stage.

@@ -19,7 +19,6 @@ use fer_model::bundle::write_whole;
 use serde_json::json;
 
 use self::config::DetectorTraining;
-use self::evaluate::Evaluation;
 use self::evaluate::Report;
 use self::nets::Nets;
 use self::train::Corpus;
@@ -86,7 +85,7 @@ pub(crate) struct EvaluateArgs {
     /// Least width of a face that counts, in pixels, and of one that is looked for.
     #[arg(long, default_value_t = 20.0)]
     min_face: f32,
-    /// Least face probability after each net.
+    /// Least face probability after each net; the curve of the average precision goes lower.
     #[arg(long, num_args = 3, value_names = ["P", "R", "O"])]
     thresholds: Option<Vec<f32>>,
     /// Ratio of one pyramid level's side to the one before.
@@ -95,7 +94,7 @@ pub(crate) struct EvaluateArgs {
     /// ONNX Runtime's shared library; tract without it.
     #[arg(long, env = "ORT_DYLIB_PATH")]
     onnxruntime: Option<PathBuf>,
-    /// Write every box with its score to a CSV.
+    /// Write every box with its score to a CSV, also those with scores below the thresholds.
     #[arg(long)]
     predictions: Option<PathBuf>,
     /// Print one JSON object.
@@ -181,8 +180,8 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
         config.thresholds = [proposal, refinement, output];
     }
     config.pyramid_factor = args.pyramid_factor.unwrap_or(config.pyramid_factor);
-    let Evaluation { report, found } =
-        evaluate::evaluate(&engine, &Nets::from(&model), &config, &photos, args.photos.folder())?;
+    let (report, found) =
+        evaluate::measure(&engine, &Nets::from(&model), &config, &photos, args.photos.folder())?;
     if let Some(path) = &args.predictions {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(["path", "x", "y", "width", "height", "score"])?;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::annotations::{self, Photo};
 use super::config::{DetectorTraining, StageTraining};
-use super::evaluate::{Report, evaluate};
+use super::evaluate::{Report, measure};
 use super::mine::mine;
 use super::nets::Nets;
 use super::samples::{Mined, Sample, Samples, Scene};
@@ -112,7 +112,7 @@ pub(crate) fn train(
             graph
         };
         nets.0.push(graph);
-        let report = evaluate(&engine, &nets, &DetectorConfig::default(), &corpus.validation, images)?.report;
+        let report = measure(&engine, &nets, &DetectorConfig::default(), &corpus.validation, images)?.0;
         println!(
             "after {}: average precision {:.3}, recall {:.3}, {:.2} false positives a photo ({} validation photos)",
             stage.net(),
@@ -162,28 +162,6 @@ impl Run<'_> {
     fn train(&self, engine: &Engine, before: &Nets) -> Result<Vec<u8>> {
         let net = self.stage.net();
         let started = Instant::now();
-        let mined = if before.0.is_empty() {
-            Mined::default()
-        } else {
-            mine(
-                engine,
-                before,
-                &self.corpus.scenes,
-                self.of.mining_threshold as f32,
-                self.of.mined_per_photo,
-            )?
-        };
-        if !before.0.is_empty() {
-            println!(
-                "{net}: mined {} faces, {} parts, {} backgrounds in {:.0} s",
-                mined.faces.len(),
-                mined.parts.len(),
-                mined.backgrounds.len(),
-                started.elapsed().as_secs_f64()
-            );
-        }
-        let samples = Samples::new(self.stage, &self.config.views, &self.corpus.scenes, &mined);
-        samples.check()?;
         let architecture = &self.of.network;
         let folder = self.folder.join(file_name(self.stage)).with_extension("");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -194,6 +172,29 @@ impl Run<'_> {
             let weights = Weights::init(architecture, seed);
             Checkpoint { state: StageState::default(), weights, velocity: BTreeMap::new() }
         };
+        let first = checkpoint.state.step;
+        let mined = if before.0.is_empty() || first == self.of.steps {
+            Mined::default()
+        } else {
+            mine(
+                engine,
+                before,
+                &self.corpus.scenes,
+                self.of.mining_threshold as f32,
+                self.of.mined_per_photo,
+            )?
+        };
+        if !before.0.is_empty() && first < self.of.steps {
+            println!(
+                "{net}: mined {} faces, {} parts, {} backgrounds in {:.0} s",
+                mined.faces.len(),
+                mined.parts.len(),
+                mined.backgrounds.len(),
+                started.elapsed().as_secs_f64()
+            );
+        }
+        let samples = Samples::new(self.stage, &self.config.views, &self.corpus.scenes, &mined);
+        samples.check()?;
         let autodiff = self.compute.device.clone().autodiff();
         let mut network = Network::new(architecture, &checkpoint.weights, &autodiff);
         let mut sgd = Sgd::new(&network, MOMENTUM, self.of.weight_decay);
@@ -201,7 +202,7 @@ impl Run<'_> {
         let shards = Shards::new(self.compute.device.clone(), self.compute.shards)?;
         let (steps, batch) = (self.of.steps, self.of.batch_size);
         let (mut sums, mut since, mut counted) = (Sums::default(), Instant::now(), 0);
-        for step in checkpoint.state.step..steps {
+        for step in first..steps {
             self.compute.device.seed(mix([seed, step as u64, u64::MAX]));
             let (gradients, parts) = shards.step(&network, batch, |network, range, device| {
                 let drawn = range.map(|place| {
