@@ -143,7 +143,7 @@ fn the_embedded_detector_measured_and_used_to_fill_in() {
     assert!(boxes.starts_with("path,x,y,width,height,score\nface0.png,"), "{boxes}");
     // Also those below the thresholds, which the curve wants.
     let scores = boxes.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse::<f32>().unwrap());
-    assert_eq!(scores.filter(|score| *score > 0.8).count(), 18, "{boxes}");
+    assert_eq!(scores.filter(|score| *score > 0.9).count(), 18, "{boxes}");
 
     let mut complete = program(folder);
     complete.args(["detector", "complete", "--annotations", "faces.csv", "--out", "all.csv", "--detector"]);
