@@ -15,7 +15,7 @@ use tract_onnx::pb::{
     type_proto,
 };
 
-use crate::spec::{Architecture, HeadSpec, LayerSpec, Padding, Shape, Step, parameter_name};
+use crate::spec::{Architecture, HeadSpec, LayerSpec, Padding, Shape, Step};
 use crate::weights::{Array, Weights};
 
 /// Name of the graph's input.
@@ -34,12 +34,12 @@ const EPSILON: f32 = 1e-5;
 pub fn graph(name: &str, architecture: &Architecture, weights: &Weights) -> Vec<u8> {
     let mut builder = Builder { value: INPUT.to_owned(), ..Builder::default() };
     let steps = architecture.steps();
-    builder.layers(&steps, 0..architecture.layers().len(), weights);
+    builder.layers(&steps[..architecture.layers().len()], weights);
     let trunk = builder.value.clone();
     let mut outputs = Vec::new();
     for (head, range) in architecture.heads() {
         builder.value.clone_from(&trunk);
-        builder.layers(&steps, range.clone(), weights);
+        builder.layers(&steps[range.clone()], weights);
         builder.output(head);
         outputs.push((head.output.clone(), architecture.output_shape(&range)));
     }
@@ -53,8 +53,8 @@ struct Norm {
 }
 
 impl Norm {
-    fn of(layer: usize, weights: &Weights) -> Self {
-        let values = |role: &str| &weights.get(&parameter_name(layer, role)).values;
+    fn of(step: &Step, weights: &Weights) -> Self {
+        let values = |role: &str| &weights.get(&step.parameter_name(role)).values;
         let (weight, bias) = (values("weight"), values("bias"));
         let (mean, var) = (values("running_mean"), values("running_var"));
         let scale: Vec<f64> = weight
@@ -85,101 +85,116 @@ struct Builder {
 }
 
 impl Builder {
-    /// The nodes of the layers in `range`, one after the other.
-    fn layers(&mut self, steps: &[Step], range: std::ops::Range<usize>, weights: &Weights) {
-        let mut index = range.start;
-        while index < range.end {
-            let layer = steps[index].layer;
-            let array = |role: &str| weights.get(&parameter_name(index, role));
-            let next = range.contains(&(index + 1)).then(|| steps[index + 1].layer);
-            let folded = matches!(next, Some(LayerSpec::BatchNorm));
-            let norm = || Norm::of(index + 1, weights);
-            match *layer {
-                LayerSpec::Conv { channels, kernel, stride, padding, bias } => {
-                    let mut weight = array("weight").clone();
-                    let mut offset = if bias { array("bias").values.clone() } else { vec![0.0; channels] };
-                    if folded {
-                        let per_channel = weight.values.len() / channels;
-                        norm().fold(&mut offset, |channel, scale| {
-                            for value in &mut weight.values[channel * per_channel..][..per_channel] {
-                                *value *= scale;
-                            }
-                        });
-                    }
-                    let pad = if padding == Padding::Same { kernel as i64 / 2 } else { 0 };
-                    let parameters = [("weight", weight), ("bias", vector(offset))];
-                    self.node(
-                        index,
-                        "Conv",
-                        parameters,
-                        vec![
-                            ints("kernel_shape", &[kernel as i64; 2]),
-                            ints("strides", &[stride as i64; 2]),
-                            ints("pads", &[pad; 4]),
-                        ],
-                    );
-                }
-                LayerSpec::Dense { units, bias } => {
-                    let mut weight = array("weight").clone();
-                    let mut offset = if bias { array("bias").values.clone() } else { vec![0.0; units] };
-                    if folded {
-                        norm().fold(&mut offset, |unit, scale| {
-                            for value in weight.values.iter_mut().skip(unit).step_by(units) {
-                                *value *= scale;
-                            }
-                        });
-                    }
-                    self.node(index, "Gemm", [("weight", weight), ("bias", vector(offset))], vec![]);
-                }
-                LayerSpec::BatchNorm => {
-                    let roles = ["weight", "bias", "running_mean", "running_var"];
-                    let parameters = roles.map(|role| (role, array(role).clone()));
-                    self.node(index, "BatchNormalization", parameters, vec![float("epsilon", EPSILON)]);
-                }
-                LayerSpec::Relu => self.node(index, "Relu", [], vec![]),
-                LayerSpec::MaxPool { size } => {
-                    let sides = [size as i64; 2];
-                    self.node(
-                        index,
-                        "MaxPool",
-                        [],
-                        vec![ints("kernel_shape", &sides), ints("strides", &sides)],
-                    );
-                }
-                LayerSpec::Flatten => {
-                    self.node(index, "Flatten", [], vec![int("axis", 1)]);
-                }
-                LayerSpec::Dropout { .. } => {}
-            }
-            let linear = matches!(layer, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
-            index += if linear && folded { 2 } else { 1 };
+    /// The nodes of the layers, one after the other.
+    fn layers(&mut self, steps: &[Step], weights: &Weights) {
+        let mut rest = steps;
+        while let [step, behind @ ..] = rest {
+            let linear = matches!(step.layer, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
+            let norm = behind.first().filter(|next| linear && next.layer == LayerSpec::BatchNorm);
+            self.layer(step, norm, weights);
+            rest = if norm.is_some() { &behind[1..] } else { behind };
         }
+    }
+
+    /// The nodes of one layer, with the batch norm behind it folded in.
+    fn layer(&mut self, step: &Step, norm: Option<&Step>, weights: &Weights) {
+        let array = |role: &str| weights.get(&step.parameter_name(role));
+        let norm = norm.map(|norm| Norm::of(norm, weights));
+        match step.layer {
+            LayerSpec::Conv { channels, kernel, stride, padding, groups, bias } => {
+                let mut weight = array("weight").clone();
+                let mut offset = if bias { array("bias").values.clone() } else { vec![0.0; channels] };
+                if let Some(norm) = norm {
+                    let per_channel = weight.values.len() / channels;
+                    norm.fold(&mut offset, |channel, scale| {
+                        for value in &mut weight.values[channel * per_channel..][..per_channel] {
+                            *value *= scale;
+                        }
+                    });
+                }
+                let pad = if padding == Padding::Same { kernel as i64 / 2 } else { 0 };
+                let attributes = vec![
+                    ints("kernel_shape", &[kernel as i64; 2]),
+                    ints("strides", &[stride as i64; 2]),
+                    ints("pads", &[pad; 4]),
+                    int("group", groups as i64),
+                ];
+                self.node(step, "Conv", [("weight", weight), ("bias", vector(offset))], attributes);
+            }
+            LayerSpec::Dense { units, bias } => {
+                let mut weight = array("weight").clone();
+                let mut offset = if bias { array("bias").values.clone() } else { vec![0.0; units] };
+                if let Some(norm) = norm {
+                    norm.fold(&mut offset, |unit, scale| {
+                        for value in weight.values.iter_mut().skip(unit).step_by(units) {
+                            *value *= scale;
+                        }
+                    });
+                }
+                self.node(step, "Gemm", [("weight", weight), ("bias", vector(offset))], vec![]);
+            }
+            LayerSpec::BatchNorm => {
+                let roles = ["weight", "bias", "running_mean", "running_var"];
+                let parameters = roles.map(|role| (role, array(role).clone()));
+                self.node(step, "BatchNormalization", parameters, vec![float("epsilon", EPSILON)]);
+            }
+            LayerSpec::Relu => self.node(step, "Relu", [], vec![]),
+            LayerSpec::Relu6 => {
+                let bounds = [("low", 0.0), ("high", 6.0)];
+                let bounds = bounds.map(|(role, bound)| (role, Array { shape: vec![], values: vec![bound] }));
+                self.node(step, "Clip", bounds, vec![]);
+            }
+            LayerSpec::Elu { alpha } => self.node(step, "Elu", [], vec![float("alpha", alpha as f32)]),
+            LayerSpec::MaxPool { size } => self.pool(step, "MaxPool", size),
+            LayerSpec::AvgPool { size } => self.pool(step, "AveragePool", size),
+            LayerSpec::GlobalAvgPool => {
+                self.node(step, "GlobalAveragePool", [], vec![]);
+                self.flatten(&format!("{}.flat", step.name));
+            }
+            LayerSpec::Flatten => self.flatten(&step.name),
+            LayerSpec::Dropout { .. } => {}
+            LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
+                let input = self.value.clone();
+                let mut summands = Vec::new();
+                for branch in &step.branches {
+                    self.value.clone_from(&input);
+                    self.layers(branch, weights);
+                    summands.push(self.value.clone());
+                }
+                if summands.len() > 1 {
+                    self.push(&step.name, "Add", summands, vec![]);
+                }
+            }
+        }
+    }
+
+    fn pool(&mut self, step: &Step, operator: &str, size: usize) {
+        let sides = [size as i64; 2];
+        self.node(step, operator, [], vec![ints("kernel_shape", &sides), ints("strides", &sides)]);
+    }
+
+    fn flatten(&mut self, name: &str) {
+        self.push(name, "Flatten", vec![self.value.clone()], vec![int("axis", 1)]);
     }
 
     /// Ends a head: the value that its layers left gets the output's name, by a softmax or as it is.
     fn output(&mut self, head: &HeadSpec) {
-        let (operator, attribute) =
+        let (operator, attributes) =
             if head.softmax { ("Softmax", vec![int("axis", 1)]) } else { ("Identity", Vec::new()) };
-        self.nodes.push(NodeProto {
-            input: vec![self.value.clone()],
-            output: vec![head.output.clone()],
-            name: head.output.clone(),
-            op_type: operator.to_owned(),
-            attribute,
-            ..NodeProto::default()
-        });
+        self.push(&head.output, operator, vec![self.value.clone()], attributes);
     }
 
+    /// An operator on the value as it is, with parameters of its layer.
     fn node<const N: usize>(
         &mut self,
-        layer: usize,
+        step: &Step,
         operator: &str,
         parameters: [(&str, Array); N],
-        attribute: Vec<AttributeProto>,
+        attributes: Vec<AttributeProto>,
     ) {
         let mut input = vec![self.value.clone()];
         for (role, array) in parameters {
-            let name = parameter_name(layer, role);
+            let name = step.parameter_name(role);
             input.push(name.clone());
             self.initializers.push(TensorProto {
                 dims: array.shape.iter().map(|&side| side as i64).collect(),
@@ -189,11 +204,16 @@ impl Builder {
                 ..TensorProto::default()
             });
         }
-        self.value = format!("layers.{layer}");
+        self.push(&step.name, operator, input, attributes);
+    }
+
+    /// An operator whose result, of the same name, is the value from now on.
+    fn push(&mut self, name: &str, operator: &str, input: Vec<String>, attribute: Vec<AttributeProto>) {
+        name.clone_into(&mut self.value);
         self.nodes.push(NodeProto {
             input,
-            output: vec![self.value.clone()],
-            name: self.value.clone(),
+            output: vec![name.to_owned()],
+            name: name.to_owned(),
             op_type: operator.to_owned(),
             attribute,
             ..NodeProto::default()

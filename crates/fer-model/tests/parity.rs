@@ -56,6 +56,52 @@ const EVERY_KIND: &str = r#"{
   ]
 }"#;
 
+/// Blocks of both kinds, with and without a convolution in the shortcut, nested ones; grouped and depthwise
+/// convolutions, the other activations and pools.
+const BLOCKS: &str = r#"{
+  "name": "blocks",
+  "input": { "channels": 1, "height": 30, "width": 26 },
+  "preprocessing": { "mean": 0.5, "std": 0.25 },
+  "labels": ["happy", "neutral", "sad", "surprise", "angry", "fear", "disgust"],
+  "layers": [
+    { "kind": "conv", "channels": 8, "kernel": 3, "bias": false },
+    { "kind": "batch_norm" },
+    { "kind": "relu6" },
+    { "kind": "residual", "body": [
+      { "kind": "conv", "channels": 8, "kernel": 3, "groups": 2 },
+      { "kind": "batch_norm" },
+      { "kind": "elu", "alpha": 0.7 },
+      { "kind": "residual", "body": [{ "kind": "relu6" }], "shortcut": [{ "kind": "batch_norm" }] }
+    ] },
+    { "kind": "relu" },
+    { "kind": "residual",
+      "body": [
+        { "kind": "conv", "channels": 16, "kernel": 3, "stride": 2, "bias": false },
+        { "kind": "batch_norm" },
+        { "kind": "relu" },
+        { "kind": "conv", "channels": 16, "kernel": 3, "bias": false },
+        { "kind": "batch_norm" }
+      ],
+      "shortcut": [
+        { "kind": "conv", "channels": 16, "kernel": 1, "stride": 2, "bias": false },
+        { "kind": "batch_norm" }
+      ]
+    },
+    { "kind": "elu" },
+    { "kind": "inverted_residual", "channels": 12, "expansion": 1 },
+    { "kind": "inverted_residual", "channels": 12, "expansion": 4 },
+    { "kind": "avg_pool", "size": 2 },
+    { "kind": "inverted_residual", "channels": 20, "expansion": 6, "stride": 2 },
+    { "kind": "conv", "channels": 20, "kernel": 3, "groups": 20 },
+    { "kind": "global_avg_pool" },
+    { "kind": "dense", "units": 12 },
+    { "kind": "relu6" },
+    { "kind": "dropout", "rate": 0.2 },
+    { "kind": "elu" },
+    { "kind": "dense", "units": 7 }
+  ]
+}"#;
+
 /// Strides, an even kernel, several heads, with a softmax and without; every layer slides, so it takes larger pictures.
 const FULLY_CONVOLUTIONAL: &str = r#"{
   "input": { "channels": 3, "height": 12, "width": 12 },
@@ -114,6 +160,22 @@ fn what_heads_share_an_output_name_or_do_not_fit_is_refused() {
 }
 
 #[test]
+fn blocks_that_do_not_fit_are_refused() {
+    let refusal = |from: &str, to: &str| {
+        assert!(BLOCKS.contains(from), "no {from}");
+        NetworkSpec::from_json(&BLOCKS.replacen(from, to, 1)).unwrap_err().to_string()
+    };
+    let groups = refusal("\"groups\": 2", "\"groups\": 3");
+    assert!(groups.starts_with("layer 3 (residual): body layer 0 (conv): groups is 3"), "{groups}");
+    let sum = refusal("\"kernel\": 1, \"stride\": 2", "\"kernel\": 1");
+    assert!(sum.contains("body gives 16×15×13, but the shortcut 16×30×26"), "{sum}");
+    let empty = refusal("[{ \"kind\": \"relu6\" }]", "[]");
+    assert!(empty.contains("the body is empty"), "{empty}");
+    assert!(refusal("\"expansion\": 4", "\"expansion\": 0").contains("expansion is 0"));
+    assert!(refusal("0.7", "-1").contains("alpha is -1"));
+}
+
+#[test]
 fn they_agree_on_onnx_runtime_too() {
     let downloaded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/runtime/libonnxruntime.so");
     let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
@@ -128,7 +190,7 @@ fn they_agree_on_onnx_runtime_too() {
 }
 
 fn agree_on(engine: &Engine) {
-    for (name, json) in [("cnn6", CNN6), ("every kind", EVERY_KIND)] {
+    for (name, json) in [("cnn6", CNN6), ("every kind", EVERY_KIND), ("blocks", BLOCKS)] {
         let worst = worst_difference(engine, json);
         println!("{name} on {}: logits differ by at most {worst:.1e}", engine.describe());
         assert!(worst < TOLERANCE, "{name}: logits differ by {worst}");

@@ -1,0 +1,227 @@
+//! The architecture as data: what a model's JSON says, checked.
+//!
+//! The JSON is the model: the burn network, the weights file and the ONNX graph all follow from an
+//! [`Architecture`], which a [`NetworkSpec`] makes an emotion model of. One that exists has passed the shape check,
+//! so the code behind it need not repeat it.
+
+mod architecture;
+mod layer;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Emotion, Preprocessing};
+
+pub use architecture::{Architecture, HeadSpec, ParameterSpec, Step};
+pub use layer::{LayerSpec, Padding, Shape};
+
+/// What the network takes: `[batch, channels, height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// 1 for grey, 3 for colour; an emotion network with 3 gets the grey face replicated.
+    pub channels: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+}
+
+/// What is wrong with a spec, and where.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// The text is not JSON or lacks a field.
+    #[error("model spec: {0}")]
+    Json(String),
+    /// A layer's JSON does not read as a layer.
+    #[error("layer {index}: {message}")]
+    LayerJson {
+        /// Counted from 0.
+        index: usize,
+        /// What the reader expected.
+        message: String,
+    },
+    /// A layer does not fit what comes before it.
+    #[error("layer {index} ({kind}): {message}")]
+    Layer {
+        /// Counted from 0.
+        index: usize,
+        /// Its kind.
+        kind: &'static str,
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// Input, outputs, labels or preprocessing.
+    #[error("model spec: {0}")]
+    Field(String),
+}
+
+/// The name of an emotion network's one output, which is outside of the JSON.
+pub const LOGITS: &str = "logits";
+
+/// An emotion network: layers to the logits of its labels, and how a face becomes its input. The softmax is outside
+/// of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkSpec {
+    name: String,
+    preprocessing: Preprocessing,
+    labels: Vec<Emotion>,
+    architecture: Architecture,
+}
+
+/// The fields as they stand in the file, before the check. Layers stay raw so that an error can name the index.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Draft {
+    name: String,
+    input: InputSpec,
+    preprocessing: Preprocessing,
+    labels: Vec<Emotion>,
+    layers: Vec<serde_json::Value>,
+}
+
+impl<'de> Deserialize<'de> for NetworkSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_draft(Draft::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for NetworkSpec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            name: &'a str,
+            input: InputSpec,
+            preprocessing: Preprocessing,
+            labels: &'a [Emotion],
+            layers: &'a [LayerSpec],
+        }
+        let Self { name, preprocessing, labels, architecture } = self;
+        let (input, layers) = (architecture.input(), architecture.layers());
+        Fields { name, input, preprocessing: *preprocessing, labels, layers }.serialize(serializer)
+    }
+}
+
+impl NetworkSpec {
+    /// Reads and checks a model's JSON.
+    ///
+    /// # Errors
+    /// Names the layer by index, what was found and what was expected.
+    pub fn from_json(text: &str) -> Result<Self, SpecError> {
+        Self::from_draft(serde_json::from_str(text).map_err(|e| SpecError::Json(e.to_string()))?)
+    }
+
+    fn from_draft(draft: Draft) -> Result<Self, SpecError> {
+        let Draft { name, input, preprocessing, labels, layers } = draft;
+        let layers = layers
+            .into_iter()
+            .enumerate()
+            .map(|(index, layer)| {
+                serde_json::from_value(layer)
+                    .map_err(|e| SpecError::LayerJson { index, message: e.to_string() })
+            })
+            .collect::<Result<_, _>>()?;
+        let logits = HeadSpec { output: LOGITS.to_owned(), softmax: false, layers: Vec::new() };
+        let architecture = Architecture::new(input, layers, vec![logits])?;
+        let spec = Self { name, preprocessing, labels, architecture };
+        spec.check()?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let field = |message: String| Err(SpecError::Field(message));
+        if let Err(message) = self.preprocessing.check() {
+            return field(message);
+        }
+        if let Some(twice) = self.labels.iter().enumerate().find(|(i, l)| self.labels[..*i].contains(l)) {
+            return field(format!("label '{}' stands twice", twice.1));
+        }
+        let steps = self.architecture.steps();
+        match steps.last().map(|step| step.output) {
+            Some(Shape::Vector(units)) if units == self.labels.len() => Ok(()),
+            last => {
+                let index = steps.len().saturating_sub(1);
+                let found = last.map_or("nothing".to_owned(), |shape| shape.to_string());
+                let kind = steps.last().map_or("missing", |step| step.layer.kind());
+                let message = format!(
+                    "the head gives {found}, but there are {} labels; expected a dense layer with {} units",
+                    self.labels.len(),
+                    self.labels.len()
+                );
+                Err(SpecError::Layer { index, kind, message })
+            }
+        }
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its layers.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// What it takes.
+    pub fn input(&self) -> InputSpec {
+        self.architecture.input()
+    }
+
+    /// How pixels become the input.
+    pub fn preprocessing(&self) -> Preprocessing {
+        self.preprocessing
+    }
+
+    /// The emotion of each logit, in order.
+    pub fn labels(&self) -> &[Emotion] {
+        &self.labels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CNN6: &str = include_str!("../../../../configs/models/cnn6.json");
+
+    fn error(from: &str, to: &str) -> String {
+        assert!(CNN6.contains(from), "the config has no {from}");
+        NetworkSpec::from_json(&CNN6.replacen(from, to, 1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn cnn6_has_the_published_size() {
+        let spec = NetworkSpec::from_json(CNN6).unwrap();
+        assert_eq!(spec.architecture().trainable_parameters(), 2_866_631);
+        let again = NetworkSpec::from_json(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(again, spec);
+    }
+
+    #[test]
+    fn a_number_in_the_json_changes_the_network() {
+        let wider = CNN6.replacen("\"channels\": 64", "\"channels\": 65", 1);
+        assert_ne!(NetworkSpec::from_json(&wider).unwrap().architecture().trainable_parameters(), 2_866_631);
+    }
+
+    #[test]
+    fn errors_name_the_layer_and_what_was_expected() {
+        let unknown = error("\"channels\": 64", "\"chanels\": 64");
+        assert!(unknown.starts_with("layer 0:") && unknown.contains("chanels"), "{unknown}");
+        let large = error("\"kernel\": 3", "\"kernel\": 49");
+        assert!(large.starts_with("layer 0 (conv): kernel 49 is larger than its input 48×48"), "{large}");
+        let head = error("\"units\": 7", "\"units\": 8");
+        assert!(head.contains("gives 8, but there are 7 labels"), "{head}");
+        let flat = error("    { \"kind\": \"flatten\" },\n", "");
+        assert!(flat.contains("layer 20 (dense): needs a vector, but gets an image 512×3×3"), "{flat}");
+        let label = error("\"disgust\"", "\"digust\"");
+        assert!(label.contains("digust"), "{label}");
+        let twice = error("\"disgust\"", "\"angry\"");
+        assert!(twice.contains("'angry' stands twice"), "{twice}");
+        let rate = error("\"rate\": 0.4", "\"rate\": 1.0");
+        assert!(rate.contains("rate is 1; expected 0 to below 1"), "{rate}");
+        let grey = error("\"channels\": 1", "\"channels\": 2");
+        assert!(grey.contains("expected 1 (grey) or 3"), "{grey}");
+        let std = error("\"std\": 0.255", "\"std\": 0");
+        assert!(std.contains("std"), "{std}");
+    }
+}
