@@ -58,7 +58,7 @@ impl Classifier {
 
     /// A face of a picture; see [`FaceCrop::extract`].
     pub fn crop(&self, image: &RgbImage, face: &FacePlace) -> Option<FaceCrop> {
-        FaceCrop::extract(image, face, CropRule::default(), self.input)
+        FaceCrop::extract(image, face, CropRule::default(), self.preprocessing.face_size(self.input))
     }
 
     /// Probabilities of each face, calibrated by the bundle's temperature.
@@ -86,7 +86,7 @@ impl Classifier {
         for batch in faces.chunks(MOST_AT_ONCE) {
             let mut pixels = Vec::new();
             for face in batch {
-                self.preprocessing.apply(face.luma(), self.input.channels, &mut pixels);
+                self.preprocessing.apply(face.luma(), self.input, &mut pixels);
             }
             let InputSpec { channels, height, width } = self.input;
             let input = Tensor::new([batch.len(), channels, height, width], pixels)?;

@@ -7,9 +7,8 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-use crate::spec::InputSpec;
-
-/// Grey levels of one face, row-major, of a network's input size.
+/// Grey levels of one face, row-major, of the size that a network wants faces in
+/// ([`crate::Preprocessing::face_size`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaceCrop(Vec<u8>);
 
@@ -42,13 +41,20 @@ pub struct FacePlace {
 }
 
 impl FaceCrop {
-    /// Takes pixels that are a face already; `None` where their number does not fit.
-    pub fn from_luma(luma: &[u8], input: InputSpec) -> Option<Self> {
-        (luma.len() == input.height * input.width).then(|| Self(luma.to_vec()))
+    /// Takes the pixels of a square that is a face already; `None` where there are not `side` times `side`.
+    pub fn from_square(luma: &[u8], side: usize, size: [usize; 2]) -> Option<Self> {
+        if luma.len() != side * side {
+            return None;
+        }
+        if size == [side, side] {
+            return Some(Self(luma.to_vec()));
+        }
+        let square = Image::from_vec_u8(side as u32, side as u32, luma.to_vec(), PixelType::U8).ok()?;
+        Self::resized(&square, size)
     }
 
-    /// Cuts a face out of a picture. `None` where the box is empty or not finite, or the picture has no pixel.
-    pub fn extract(image: &RgbImage, face: &FacePlace, rule: CropRule, input: InputSpec) -> Option<Self> {
+    /// Cuts a face of `size` (height, width) out of a picture. `None` where the box is empty or not finite, or the picture has no pixel.
+    pub fn extract(image: &RgbImage, face: &FacePlace, rule: CropRule, size: [usize; 2]) -> Option<Self> {
         let [x, y, width, height] = face.bounds;
         let finite = face.bounds.iter().all(|value| value.is_finite());
         let (most_x, most_y) = (image.width().checked_sub(1)?, image.height().checked_sub(1)?);
@@ -87,9 +93,13 @@ impl FaceCrop {
             }
         }
         let square = Image::from_vec_u8(side as u32, side as u32, square, PixelType::U8).ok()?;
-        let mut face = Image::new(input.width as u32, input.height as u32, PixelType::U8);
+        Self::resized(&square, size)
+    }
+
+    fn resized(square: &Image, [height, width]: [usize; 2]) -> Option<Self> {
+        let mut face = Image::new(width as u32, height as u32, PixelType::U8);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&square, &mut face, &options).ok()?;
+        Resizer::new().resize(square, &mut face, &options).ok()?;
         Some(Self(face.into_vec()))
     }
 
@@ -115,12 +125,12 @@ fn luma([red, green, blue]: [u8; 3]) -> u8 {
 mod tests {
     use super::*;
 
-    const INPUT: InputSpec = InputSpec { channels: 1, height: 48, width: 48 };
+    const SIZE: [usize; 2] = [48, 48];
 
     fn extract(image: &RgbImage, bounds: [f32; 4]) -> Option<FaceCrop> {
         let face = FacePlace { bounds, eyes: [[0.0; 2]; 2] };
         let whole = CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false };
-        FaceCrop::extract(image, &face, whole, INPUT)
+        FaceCrop::extract(image, &face, whole, SIZE)
     }
 
     #[test]
@@ -156,7 +166,7 @@ mod tests {
         let image = RgbImage::from_fn(200, 200, |x, y| image::Rgb([(x / 2 + y / 2) as u8; 3]));
         let middle = |rule: CropRule, eyes: [[f32; 2]; 2]| {
             let face = FacePlace { bounds: [76.0, 52.0, 48.0, 96.0], eyes };
-            let crop = FaceCrop::extract(&image, &face, rule, INPUT).unwrap();
+            let crop = FaceCrop::extract(&image, &face, rule, SIZE).unwrap();
             (i32::from(crop.luma()[24 * 48 + 24]), i32::from(crop.luma()[24 * 48 + 47]))
         };
         let plain = CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false };

@@ -61,7 +61,7 @@ const EVERY_KIND: &str = r#"{
 const BLOCKS: &str = r#"{
   "name": "blocks",
   "input": { "channels": 1, "height": 30, "width": 26 },
-  "preprocessing": { "mean": 0.5, "std": 0.25 },
+  "preprocessing": { "mean": 0.5, "std": 0.25, "margin": 3 },
   "labels": ["happy", "neutral", "sad", "surprise", "angry", "fear", "disgust"],
   "layers": [
     { "kind": "conv", "channels": 8, "kernel": 3, "bias": false },
@@ -264,15 +264,15 @@ fn worst_difference(engine: &Engine, json: &str) -> f32 {
     let input = spec.input();
     let faces: Vec<FaceCrop> = (0..FACES)
         .map(|_| {
-            let luma: Vec<u8> = (0..input.height * input.width).map(|_| random.random()).collect();
-            FaceCrop::from_luma(&luma, input).unwrap()
+            let luma: Vec<u8> = (0..48 * 48).map(|_| random.random()).collect();
+            FaceCrop::from_square(&luma, 48, spec.preprocessing().face_size(input)).unwrap()
         })
         .collect();
     let served = Classifier::new(engine, &bundle).unwrap().logits(&faces).unwrap();
 
     let mut pixels = Vec::new();
     for face in &faces {
-        spec.preprocessing().apply(face.luma(), input.channels, &mut pixels);
+        spec.preprocessing().apply(face.luma(), input, &mut pixels);
     }
     let device = Device::flex();
     let batch = TensorData::new(pixels, [FACES, input.channels, input.height, input.width]);

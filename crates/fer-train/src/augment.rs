@@ -1,5 +1,7 @@
 //! Random views of a training face: flip, affine with reflected border, brightness and contrast.
 
+use fer_model::NetworkSpec;
+use fer_model::spec::InputSpec;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -38,8 +40,9 @@ impl Augmentation {
         within("contrast", self.contrast, 1.0)
     }
 
-    /// A view as grey levels 0 to 255. The same seed gives the same view, whatever came before.
-    pub(crate) fn view(&self, face: &[u8; PIXELS], seed: u64) -> Box<[f32; PIXELS]> {
+    /// A view of the network's input size as grey levels 0 to 255. The same seed gives the same view, whatever came
+    /// before.
+    pub(crate) fn view(&self, face: &[u8; PIXELS], spec: &NetworkSpec, seed: u64) -> Vec<f32> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut within = |most: f32| if most > 0.0 { random.random_range(-most..=most) } else { 0.0 };
         let angle = within(self.rotation_degrees.to_radians());
@@ -49,14 +52,17 @@ impl Augmentation {
         let contrast = 1.0 + within(self.contrast);
         let mirror = if random.random_bool(self.flip) { -1.0 } else { 1.0 };
 
+        let InputSpec { height, width, .. } = spec.input();
+        let pixel = spec.preprocessing().face_size(spec.input()).map(|side| SIDE as f32 / side as f32);
         let centre = (SIDE as f32 - 1.0) / 2.0;
         let (sin, cos) = angle.sin_cos();
         let (step_x, step_y) = ([mirror * cos / scale, mirror * sin / scale], [-sin / scale, cos / scale]);
         let mean = face.iter().map(|&p| f32::from(p)).sum::<f32>() / PIXELS as f32;
-        let mut view = Box::new([0.0; PIXELS]);
-        for (row, line) in view.chunks_exact_mut(SIDE).enumerate() {
+        let mut view = vec![0.0; height * width];
+        for (row, line) in view.chunks_exact_mut(width).enumerate() {
             for (column, out) in line.iter_mut().enumerate() {
-                let (x, y) = (column as f32 - centre, row as f32 - centre);
+                let x = (column as f32 - (width as f32 - 1.0) / 2.0) * pixel[1];
+                let y = (row as f32 - (height as f32 - 1.0) / 2.0) * pixel[0];
                 let source_x = centre + x * step_x[0] + y * step_y[0] + shift[0];
                 let source_y = centre + x * step_x[1] + y * step_y[1] + shift[1];
                 let luma = sample(face, source_x, source_y);
@@ -98,19 +104,57 @@ mod tests {
         contrast: 0.0,
     };
 
+    fn view(augmentation: &Augmentation, seed: u64) -> Vec<f32> {
+        augmentation.view(&gradient(), &spec(CNN6), seed)
+    }
+
+    const CNN6: &str = include_str!("../../../configs/models/cnn6.json");
+
+    fn spec(json: &str) -> NetworkSpec {
+        NetworkSpec::from_json(json).unwrap()
+    }
+
     fn gradient() -> Box<[u8; PIXELS]> {
         Box::new(std::array::from_fn(|i| (i % SIDE * 3 + i / SIDE) as u8))
     }
 
     #[test]
     fn nothing_asked_changes_nothing() {
-        let view = STILL.view(&gradient(), 9);
+        let view = view(&STILL, 9);
         assert!(view.iter().zip(gradient().iter()).all(|(a, b)| (a - f32::from(*b)).abs() < 1e-3));
+    }
+
+    /// What training sees of a face without augmentation is what evaluation sees of it.
+    #[test]
+    fn views_of_every_size_lie_where_the_crop_does() {
+        let face: [u8; PIXELS] = std::array::from_fn(|i| (2 * (i % SIDE) + i / SIDE) as u8);
+        for (side, margin) in [(40, 4), (96, 0), (48, 8)] {
+            let input = format!("\"height\": {side}, \"width\": {side} }}");
+            let json = CNN6.replacen("\"height\": 48, \"width\": 48 }", &input, 1).replacen(
+                "\"std\": 0.255",
+                &format!("\"std\": 0.255, \"margin\": {margin}"),
+                1,
+            );
+            let spec = spec(&json);
+            let view = STILL.view(&face, &spec, 1);
+            let size = spec.preprocessing().face_size(spec.input());
+            let crop = fer_model::FaceCrop::from_square(&face, SIDE, size).unwrap();
+            let mut pixels = Vec::new();
+            spec.preprocessing().apply(crop.luma(), spec.input(), &mut pixels);
+            assert_eq!((view.len(), pixels.len()), (side * side, side * side));
+            for row in 2..side - 2 {
+                for column in 2..side - 2 {
+                    let (seen, wanted) = (view[row * side + column], pixels[row * side + column]);
+                    let seen = spec.preprocessing().normalise(seen);
+                    assert!((seen - wanted).abs() < 0.02, "{side}: {seen} is not {wanted}");
+                }
+            }
+        }
     }
 
     #[test]
     fn flip_mirrors_columns() {
-        let view = Augmentation { flip: 1.0, ..STILL }.view(&gradient(), 9);
+        let view = view(&Augmentation { flip: 1.0, ..STILL }, 9);
         let face = gradient();
         for i in 0..PIXELS {
             let mirrored = i / SIDE * SIDE + (SIDE - 1 - i % SIDE);
@@ -129,10 +173,10 @@ mod tests {
             contrast: 1.0,
         };
         for seed in 0..200 {
-            let view = wild.view(&gradient(), seed);
-            assert!(view.iter().all(|v| (0.0..=255.0).contains(v)));
-            assert_eq!(view, wild.view(&gradient(), seed));
+            let seen = view(&wild, seed);
+            assert!(seen.iter().all(|v| (0.0..=255.0).contains(v)));
+            assert_eq!(seen, view(&wild, seed));
         }
-        assert_ne!(wild.view(&gradient(), 1), wild.view(&gradient(), 2));
+        assert_ne!(view(&wild, 1), view(&wild, 2));
     }
 }

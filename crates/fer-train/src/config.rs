@@ -12,6 +12,9 @@ use crate::augment::Augmentation;
 pub(crate) struct TrainingConfig {
     /// The architecture's JSON.
     pub(crate) model: PathBuf,
+    /// Weights to start from, a bundle's `weights.safetensors` of the same architecture; fresh ones if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) init_from: Option<PathBuf>,
     /// The FER-2013 CSV.
     pub(crate) data: PathBuf,
     /// Passes over the training rows.

@@ -4,8 +4,7 @@
 use anyhow::Result;
 use fer_detect::{Bounds, Detector, DetectorConfig};
 use fer_engine::Engine;
-use fer_model::spec::InputSpec;
-use fer_model::{CropRule, FaceCrop, FacePlace};
+use fer_model::{CropRule, FaceCrop, FacePlace, NetworkSpec};
 use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -27,8 +26,8 @@ pub(crate) struct Found {
 
 impl Found {
     /// The face as the emotion network gets it.
-    pub(crate) fn crop(&self, rule: CropRule, input: InputSpec) -> Option<FaceCrop> {
-        FaceCrop::extract(&self.picture, &self.place, rule, input)
+    pub(crate) fn crop(&self, rule: CropRule, spec: &NetworkSpec) -> Option<FaceCrop> {
+        FaceCrop::extract(&self.picture, &self.place, rule, spec.preprocessing().face_size(spec.input()))
     }
 }
 

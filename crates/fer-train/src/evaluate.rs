@@ -55,8 +55,8 @@ pub(crate) fn on_detected(
         let logits = shards.logits(network, spec, found.len(), |range| {
             let mut pixels = Vec::new();
             for face in &found[range] {
-                if let Some(crop) = face.crop(rule, spec.input()) {
-                    spec.preprocessing().apply(crop.luma(), spec.input().channels, &mut pixels);
+                if let Some(crop) = face.crop(rule, spec) {
+                    spec.preprocessing().apply(crop.luma(), spec.input(), &mut pixels);
                 }
             }
             pixels

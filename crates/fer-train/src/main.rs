@@ -65,6 +65,9 @@ struct TrainArgs {
     /// Architecture; overrides the configuration's.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Weights to start from, a bundle's weights.safetensors; overrides the configuration's.
+    #[arg(long)]
+    init_from: Option<PathBuf>,
     /// FER-2013 CSV; overrides the configuration's.
     #[arg(long)]
     data: Option<PathBuf>,
@@ -203,6 +206,9 @@ fn run(cli: Cli) -> Result<()> {
 fn train(args: &TrainArgs) -> Result<()> {
     let mut config = TrainingConfig::read(&args.config)?;
     override_with(&mut config.model, args.model.as_ref());
+    if args.init_from.is_some() {
+        config.init_from.clone_from(&args.init_from);
+    }
     override_with(&mut config.data, args.data.as_ref());
     override_with(&mut config.epochs, args.epochs.as_ref());
     override_with(&mut config.batch_size, args.batch_size.as_ref());

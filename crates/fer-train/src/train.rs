@@ -6,17 +6,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use fer_model::NetworkSpec;
 use fer_model::bundle::{BundleDraft, write_whole};
 use fer_model::network::Network;
+use fer_model::spec::InputSpec;
 use fer_model::weights::{Weights, WeightsDtype};
+use fer_model::{FaceCrop, NetworkSpec};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::checkpoint::{self, Checkpoint, EpochReport, RunState};
 use crate::config::TrainingConfig;
-use crate::dataset::{Dataset, PIXELS, Sample};
+use crate::dataset::{Dataset, SIDE, Sample};
 use crate::device::Compute;
 use crate::evaluate;
 use crate::progress::Progress;
@@ -53,7 +54,7 @@ pub(crate) fn train(
         (false, true) => bail!("{} holds no checkpoint to resume", folder.display()),
         (false, false) => Checkpoint {
             state: RunState::default(),
-            weights: Weights::init(spec.architecture(), config.seed),
+            weights: initial_weights(config, spec)?,
             velocity: BTreeMap::new(),
         },
     };
@@ -65,6 +66,15 @@ pub(crate) fn train(
     let mut run =
         Run { config, spec, compute, dataset: &dataset, folder, steps, shards, sgd, state: checkpoint.state };
     run.epochs(network)
+}
+
+fn initial_weights(config: &TrainingConfig, spec: &NetworkSpec) -> Result<Weights> {
+    let Some(path) = &config.init_from else {
+        return Ok(Weights::init(spec.architecture(), config.seed));
+    };
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Weights::from_safetensors(spec.architecture(), &bytes)
+        .with_context(|| format!("{} does not start a {}", path.display(), spec.name()))
 }
 
 struct Run<'a> {
@@ -205,10 +215,11 @@ fn views(
     rows: &[usize],
     epoch: usize,
 ) -> MiniBatch {
-    let channels = spec.input().channels;
-    let mut pixels = Vec::with_capacity(rows.len() * PIXELS * channels);
+    let InputSpec { channels, height, width } = spec.input();
+    let mut pixels = Vec::with_capacity(rows.len() * channels * height * width);
     for &row in rows {
-        let view = config.augmentation.view(&faces[row].pixels, mix([config.seed, epoch as u64, row as u64]));
+        let seed = mix([config.seed, epoch as u64, row as u64]);
+        let view = config.augmentation.view(&faces[row].pixels, spec, seed);
         for _ in 0..channels {
             pixels.extend(view.iter().map(|&luma| spec.preprocessing().normalise(luma)));
         }
@@ -233,9 +244,12 @@ pub(crate) fn preprocessed(
     spec: &NetworkSpec,
     range: std::ops::Range<usize>,
 ) -> Vec<f32> {
+    let size = spec.preprocessing().face_size(spec.input());
     let mut pixels = Vec::new();
     for sample in &samples[range] {
-        spec.preprocessing().apply(sample.pixels.as_slice(), spec.input().channels, &mut pixels);
+        if let Some(face) = FaceCrop::from_square(sample.pixels.as_slice(), SIDE, size) {
+            spec.preprocessing().apply(face.luma(), spec.input(), &mut pixels);
+        }
     }
     pixels
 }

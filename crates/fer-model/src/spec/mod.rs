@@ -189,12 +189,53 @@ mod tests {
         NetworkSpec::from_json(&CNN6.replacen(from, to, 1)).unwrap_err().to_string()
     }
 
+    /// Trainable and all parameters, labels, and what the last layer before the head's dense layers gives.
+    const SIZES: [(&str, usize, usize, usize, &str); 10] = [
+        ("classroom-4block", 9_009_223, 9_014_727, 7, "512×2×2"),
+        ("cnn6", 2_866_631, 2_870_087, 7, "512×3×3"),
+        ("cnn6-wide", 4_472_775, 4_476_743, 7, "512×3×3"),
+        ("custom-11conv", 9_012_295, 9_019_719, 7, "512×2×2"),
+        ("mobilenet-v2", 2_396_551, 2_430_663, 7, "1280×3×3"),
+        ("resnet18", 11_171_271, 11_180_871, 7, "512×6×6"),
+        ("resnet34", 21_279_431, 21_296_455, 7, "512×6×6"),
+        ("shallow", 679_306, 679_306, 6, "36×12×12"),
+        ("vgg-fer", 29_890_759, 29_894_599, 7, "512×2×2"),
+        ("wider", 450_374, 450_374, 6, "64×6×6"),
+    ];
+
     #[test]
-    fn cnn6_has_the_published_size() {
-        let spec = NetworkSpec::from_json(CNN6).unwrap();
-        assert_eq!(spec.architecture().trainable_parameters(), 2_866_631);
-        let again = NetworkSpec::from_json(&serde_json::to_string(&spec).unwrap()).unwrap();
-        assert_eq!(again, spec);
+    fn every_config_has_the_published_size() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/models");
+        let files = std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!(files, SIZES.len(), "every config has a line in this table");
+        for (name, trainable, total, labels, last_image) in SIZES {
+            let json = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+            let spec = NetworkSpec::from_json(&json).unwrap();
+            assert_eq!(spec.name(), name);
+            let architecture = spec.architecture();
+            assert_eq!(architecture.trainable_parameters(), trainable, "{name}");
+            assert_eq!(architecture.total_parameters(), total, "{name}");
+            assert_eq!(spec.labels().len(), labels, "{name}");
+            let steps = architecture.steps();
+            let image = steps.iter().rev().find(|step| matches!(step.output, Shape::Image { .. })).unwrap();
+            assert_eq!(image.output.to_string(), last_image, "{name}");
+            let again = NetworkSpec::from_json(&serde_json::to_string(&spec).unwrap()).unwrap();
+            assert_eq!(again, spec);
+        }
+    }
+
+    #[test]
+    fn biases_and_multiply_adds_are_counted() {
+        let wide = include_str!("../../../../configs/models/cnn6-wide.json");
+        let biased = NetworkSpec::from_json(&wide.replace("\"bias\": false", "\"bias\": true")).unwrap();
+        assert_eq!(biased.architecture().trainable_parameters(), 4_474_759);
+        let steps = NetworkSpec::from_json(CNN6).unwrap().architecture().steps();
+        assert_eq!(steps[0].multiply_adds(), 48 * 48 * 64 * 9);
+        assert_eq!(steps[21].multiply_adds(), 512 * 9 * 256);
+        let mobile = include_str!("../../../../configs/models/mobilenet-v2.json");
+        let steps = NetworkSpec::from_json(mobile).unwrap().architecture().steps();
+        // 32 channels of 48×48: depthwise 3×3, then 1×1 to 16.
+        assert_eq!(steps[3].multiply_adds(), 48 * 48 * (32 * 9 + 32 * 16));
     }
 
     #[test]
