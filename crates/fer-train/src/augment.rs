@@ -1,4 +1,4 @@
-//! Random views of a training face: flip, affine with reflected border, brightness and contrast.
+//! Random views of a training face: flip, affine, brightness and contrast.
 
 use fer_model::NetworkSpec;
 use fer_model::spec::InputSpec;
@@ -7,6 +7,31 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{PIXELS, SIDE};
+
+/// What a view shows beyond the face's edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Border {
+    /// The face mirrored about its outermost pixels' centres.
+    Reflect,
+    /// The outermost pixels repeated, as serving does at a picture's border.
+    Edge,
+    /// The mean grey of the face.
+    Grey,
+}
+
+impl Border {
+    /// A grey level at a position that may lie beyond the face, whose mean is given.
+    fn sample(self, face: &[u8; PIXELS], mean: f32, x: f32, y: f32) -> f32 {
+        const LAST: f32 = SIDE as f32 - 1.0;
+        let outside = x.min(y) < -0.5 || x.max(y) > LAST + 0.5;
+        match self {
+            Self::Reflect => sample(face, x, y),
+            Self::Grey if outside => mean,
+            Self::Edge | Self::Grey => sample(face, x.clamp(0.0, LAST), y.clamp(0.0, LAST)),
+        }
+    }
+}
 
 /// How far a view may be from the original.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +49,17 @@ pub(crate) struct Augmentation {
     pub(crate) brightness: f32,
     /// Factor about the face's mean, uniform in 1 ± this.
     pub(crate) contrast: f32,
+    /// One of these for each view.
+    #[serde(default = "reflected")]
+    pub(crate) borders: Vec<Border>,
+    /// Faces and targets of a mini-batch are blended pairwise by a share from Beta(this, this); 0 for never (Zhang et
+    /// al. 2018).
+    #[serde(default)]
+    pub(crate) mixup: f32,
+}
+
+fn reflected() -> Vec<Border> {
+    vec![Border::Reflect]
 }
 
 impl Augmentation {
@@ -37,7 +73,11 @@ impl Augmentation {
         within("scale", self.scale, 0.9)?;
         within("shift_pixels", self.shift_pixels, SIDE as f32)?;
         within("brightness", self.brightness, 1.0)?;
-        within("contrast", self.contrast, 1.0)
+        within("contrast", self.contrast, 1.0)?;
+        if self.borders.is_empty() {
+            return Err("augmentation.borders is empty; expected reflect, edge or grey".to_owned());
+        }
+        within("mixup", self.mixup, 100.0)
     }
 
     /// A view of the network's input size as grey levels 0 to 255. The same seed gives the same view, whatever came
@@ -51,6 +91,7 @@ impl Augmentation {
         let brightness = 255.0 * within(self.brightness);
         let contrast = 1.0 + within(self.contrast);
         let mirror = if random.random_bool(self.flip) { -1.0 } else { 1.0 };
+        let border = self.borders[random.random_range(0..self.borders.len())];
 
         let InputSpec { height, width, .. } = spec.input();
         let pixel = spec.preprocessing().face_size(spec.input()).map(|side| SIDE as f32 / side as f32);
@@ -65,7 +106,7 @@ impl Augmentation {
                 let y = (row as f32 - (height as f32 - 1.0) / 2.0) * pixel[0];
                 let source_x = centre + x * step_x[0] + y * step_y[0] + shift[0];
                 let source_y = centre + x * step_x[1] + y * step_y[1] + shift[1];
-                let luma = sample(face, source_x, source_y);
+                let luma = border.sample(face, mean, source_x, source_y);
                 *out = ((luma - mean) * contrast + mean + brightness).clamp(0.0, 255.0);
             }
         }
@@ -95,14 +136,18 @@ fn reflect(position: i32) -> usize {
 mod tests {
     use super::*;
 
-    const STILL: Augmentation = Augmentation {
-        flip: 0.0,
-        rotation_degrees: 0.0,
-        scale: 0.0,
-        shift_pixels: 0.0,
-        brightness: 0.0,
-        contrast: 0.0,
-    };
+    fn still() -> Augmentation {
+        Augmentation {
+            flip: 0.0,
+            rotation_degrees: 0.0,
+            scale: 0.0,
+            shift_pixels: 0.0,
+            brightness: 0.0,
+            contrast: 0.0,
+            borders: reflected(),
+            mixup: 0.0,
+        }
+    }
 
     fn view(augmentation: &Augmentation, seed: u64) -> Vec<f32> {
         augmentation.view(&gradient(), &spec(CNN6), seed)
@@ -120,7 +165,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_changes_nothing() {
-        let view = view(&STILL, 9);
+        let view = view(&still(), 9);
         assert!(view.iter().zip(gradient().iter()).all(|(a, b)| (a - f32::from(*b)).abs() < 1e-3));
     }
 
@@ -136,7 +181,7 @@ mod tests {
                 1,
             );
             let spec = spec(&json);
-            let view = STILL.view(&face, &spec, 1);
+            let view = still().view(&face, &spec, 1);
             let size = spec.preprocessing().face_size(spec.input());
             let crop = fer_model::FaceCrop::from_square(&face, SIDE, size).unwrap();
             let mut pixels = Vec::new();
@@ -153,12 +198,27 @@ mod tests {
     }
 
     #[test]
-    fn flip_mirrors_columns() {
-        let view = view(&Augmentation { flip: 1.0, ..STILL }, 9);
+    fn borders_are_what_they_say() {
         let face = gradient();
-        for i in 0..PIXELS {
+        let at = |border: Border, x: f32, y: f32| border.sample(&face, 77.0, x, y);
+        let level = |x: usize, y: usize| f32::from(face[y * SIDE + x]);
+        for border in [Border::Reflect, Border::Edge, Border::Grey] {
+            assert!((at(border, 20.0, 7.0) - level(20, 7)).abs() < 1e-3, "{border:?}");
+        }
+        assert!((at(Border::Reflect, -4.0, 7.0) - level(4, 7)).abs() < 1e-3);
+        assert!((at(Border::Edge, -4.0, 7.0) - level(0, 7)).abs() < 1e-3);
+        assert!((at(Border::Edge, 20.0, 99.0) - level(20, 47)).abs() < 1e-3);
+        assert_eq!(at(Border::Grey, 20.0, 48.0), 77.0);
+        assert!((at(Border::Grey, 47.4, 7.0) - level(47, 7)).abs() < 1e-3);
+    }
+
+    #[test]
+    fn flip_mirrors_columns() {
+        let view = view(&Augmentation { flip: 1.0, ..still() }, 9);
+        let face = gradient();
+        for (i, seen) in view.iter().enumerate() {
             let mirrored = i / SIDE * SIDE + (SIDE - 1 - i % SIDE);
-            assert!((view[i] - f32::from(face[mirrored])).abs() < 1e-3);
+            assert!((seen - f32::from(face[mirrored])).abs() < 1e-3);
         }
     }
 
@@ -171,6 +231,8 @@ mod tests {
             shift_pixels: 48.0,
             brightness: 1.0,
             contrast: 1.0,
+            borders: vec![Border::Reflect, Border::Edge, Border::Grey],
+            mixup: 0.0,
         };
         for seed in 0..200 {
             let seen = view(&wild, seed);

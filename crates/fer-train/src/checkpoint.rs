@@ -1,6 +1,6 @@
 //! What a run needs to go on after a kill, in one file that is always whole.
 //!
-//! `checkpoint.safetensors` holds the weights, the optimiser's velocity and, as metadata, the run's state.
+//! `checkpoint.safetensors` holds the weights, their moving average, the optimiser's state and, as metadata, the run's.
 //! One file, because two could be of different steps.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::sgd::Velocity;
+use crate::optimizer::OptimizerState;
 
 /// What one epoch came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,8 +25,12 @@ pub(crate) struct EpochReport {
     pub(crate) training_loss: f64,
     /// On augmented faces, in training mode.
     pub(crate) training_accuracy: f64,
-    /// On PublicTest, single pass.
-    pub(crate) public_accuracy: f64,
+    /// On the validation faces, single pass.
+    pub(crate) validation_accuracy: f64,
+    /// Mean cross-entropy on them, without smoothing or class weights.
+    pub(crate) validation_loss: f64,
+    /// At its last step.
+    pub(crate) learning_rate: f64,
     /// Training only.
     pub(crate) images_per_second: f64,
 }
@@ -49,11 +53,11 @@ pub(crate) struct RunState {
 }
 
 impl RunState {
-    /// The epoch with the highest PublicTest accuracy, the first of equals.
+    /// The epoch with the highest validation accuracy, the first of equals.
     pub(crate) fn best(&self) -> Option<&EpochReport> {
-        self.history
-            .iter()
-            .reduce(|best, next| if next.public_accuracy > best.public_accuracy { next } else { best })
+        self.history.iter().reduce(|best, next| {
+            if next.validation_accuracy > best.validation_accuracy { next } else { best }
+        })
     }
 }
 
@@ -61,22 +65,26 @@ impl RunState {
 pub(crate) struct Checkpoint<S> {
     pub(crate) state: S,
     pub(crate) weights: Weights,
-    pub(crate) velocity: Velocity,
+    /// Exponential moving average of the weights, where the run keeps one.
+    pub(crate) average: Option<Weights>,
+    pub(crate) optimizer: OptimizerState,
 }
 
 pub(crate) const FILE: &str = "checkpoint.safetensors";
 
 impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
     pub(crate) fn write(&self, folder: &Path, config: &impl Serialize) -> Result<()> {
-        let weights = self
-            .weights
-            .iter()
-            .map(|(name, array)| (format!("weights.{name}"), array.shape.clone(), bytes(&array.values)));
-        let velocity = self
-            .velocity
-            .iter()
-            .map(|(id, (shape, values))| (format!("velocity.{id}"), shape.clone(), bytes(values)));
-        let tensors: Vec<_> = weights.chain(velocity).collect();
+        let named = |role: &'static str, weights: &Weights| -> Vec<_> {
+            let arrays = weights.iter();
+            arrays
+                .map(|(name, array)| (format!("{role}.{name}"), array.shape.clone(), bytes(&array.values)))
+                .collect()
+        };
+        let mut tensors = named("weights", &self.weights);
+        tensors.extend(self.average.iter().flat_map(|average| named("average", average)));
+        tensors.extend(self.optimizer.iter().map(|((place, id), (shape, values))| {
+            (format!("optimizer.{place}.{id}"), shape.clone(), bytes(values))
+        }));
         let views = tensors
             .iter()
             .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
@@ -117,16 +125,27 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
             );
         }
         let state = serde_json::from_str(entry("state")?)?;
-        let (mut arrays, mut velocity) = (BTreeMap::new(), Velocity::new());
+        let (mut weights, mut average, mut optimizer) =
+            (BTreeMap::new(), BTreeMap::new(), OptimizerState::new());
         for (name, view) in safetensors::SafeTensors::deserialize(data)?.iter() {
             let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            if let Some(name) = name.strip_prefix("weights.") {
-                arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
-            } else if let Some(id) = name.strip_prefix("velocity.") {
-                velocity.insert(id.parse()?, (view.shape().to_vec(), values));
+            let shape = view.shape().to_vec();
+            match name.split_once('.') {
+                Some(("weights", name)) => {
+                    weights.insert(name.to_owned(), Array { shape, values });
+                }
+                Some(("average", name)) => {
+                    average.insert(name.to_owned(), Array { shape, values });
+                }
+                Some(("optimizer", place)) => {
+                    let (place, id) = place.split_once('.').ok_or_else(|| anyhow!("'{name}' is unknown"))?;
+                    optimizer.insert((place.parse()?, id.parse()?), (shape, values));
+                }
+                _ => bail!("'{name}' is unknown"),
             }
         }
-        Ok(Self { state, weights: Weights::new(architecture, arrays)?, velocity })
+        let average = if average.is_empty() { None } else { Some(Weights::new(architecture, average)?) };
+        Ok(Self { state, weights: Weights::new(architecture, weights)?, average, optimizer })
     }
 }
 

@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use fer_model::Emotion;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use crate::train::mix;
 
 /// Side of a FER-2013 face in pixels.
 pub(crate) const SIDE: usize = 48;
@@ -14,6 +19,8 @@ pub(crate) const PIXELS: usize = SIDE * SIDE;
 #[derive(Clone)]
 pub(crate) struct Sample {
     pub(crate) label: Emotion,
+    /// Shares of the emotions by other people's votes, where there are some.
+    pub(crate) votes: Option<[f32; Emotion::COUNT]>,
     /// Row-major grey levels.
     pub(crate) pixels: Box<[u8; PIXELS]>,
 }
@@ -35,17 +42,125 @@ pub(crate) enum DatasetError {
     Missing(PathBuf),
     #[error("{path}: {source}")]
     Read { path: PathBuf, source: csv::Error },
-    #[error("{path}: no column '{column}'; expected emotion, pixels and Usage")]
+    #[error("{path}: no column '{column}'")]
     Header { path: PathBuf, column: &'static str },
     #[error("{path}, line {line}, column {column}: {message}")]
     Row { path: PathBuf, line: u64, column: &'static str, message: String },
-    #[error("{path}: no row has Usage '{usage}'")]
-    EmptySplit { path: PathBuf, usage: &'static str },
+    #[error("{path}: no {split} row shows {emotion}, which the network is to tell apart")]
+    MissingClass { path: PathBuf, split: &'static str, emotion: Emotion },
+    #[error("{path} has {found} rows; expected one for each of the data's {expected}")]
+    VoteRows { path: PathBuf, found: usize, expected: usize },
 }
 
 impl Dataset {
     /// Reads the whole file (35,887 rows, 83 MB as pixels).
     pub(crate) fn read(path: &Path) -> Result<Self, DatasetError> {
+        Self::read_with_votes(path, None)
+    }
+
+    /// The same with FER+ votes from a second file, a row for each: training rows without a vote for one of the seven
+    /// emotions are left out, test rows keep their label alone.
+    pub(crate) fn read_with_votes(path: &Path, votes: Option<&Path>) -> Result<Self, DatasetError> {
+        let mut table = Table::open(path)?;
+        let columns = [table.column("emotion")?, table.column("pixels")?];
+        let voted = votes.map(|votes| Ok((votes, read_votes(votes)?))).transpose()?;
+        let mut dataset = Self::default();
+        let mut rows = 0;
+        while table.next()? {
+            let (usage, number) = (table.usage()?, rows);
+            rows += 1;
+            let label =
+                parse_label(table.field("emotion", columns[0])?).map_err(|m| table.wrong("emotion", m))?;
+            let pixels =
+                parse_pixels(table.field("pixels", columns[1])?).map_err(|m| table.wrong("pixels", m))?;
+            let mut sample = Sample { label, votes: None, pixels };
+            if let Some((votes, all)) = &voted
+                && let Some((voted_usage, shares)) = all.get(number)
+            {
+                if *voted_usage != usage {
+                    let message = format!("the same row of {} is {voted_usage:?}", votes.display());
+                    return Err(table.wrong("Usage", message));
+                }
+                if usage == Usage::Training {
+                    sample.votes = *shares;
+                    if shares.is_none() {
+                        continue;
+                    }
+                }
+            }
+            let split = match usage {
+                Usage::Training => &mut dataset.training,
+                Usage::PublicTest => &mut dataset.public,
+                Usage::PrivateTest => &mut dataset.private,
+            };
+            split.push(sample);
+        }
+        match voted {
+            Some((path, all)) if all.len() != rows => {
+                Err(DatasetError::VoteRows { path: path.to_owned(), found: all.len(), expected: rows })
+            }
+            _ => Ok(dataset),
+        }
+    }
+
+    /// Without the faces of emotions that a network has no label for.
+    pub(crate) fn only(mut self, labels: &[Emotion]) -> Self {
+        for split in [&mut self.training, &mut self.public, &mut self.private] {
+            split.retain(|sample| labels.contains(&sample.label));
+        }
+        self
+    }
+
+    /// A share of each class of the training rows, and the others, in their order.
+    pub(crate) fn split_training(&self, share: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
+        let mut drawn = vec![false; self.training.len()];
+        for emotion in Emotion::ALL {
+            let mut rows: Vec<usize> =
+                (0..self.training.len()).filter(|&row| self.training[row].label == emotion).collect();
+            rows.shuffle(&mut StdRng::seed_from_u64(mix([seed, emotion.index() as u64, 0])));
+            let count = (rows.len() as f64 * share).round() as usize;
+            rows.into_iter().take(count).for_each(|row| drawn[row] = true);
+        }
+        let take = |wanted: bool| {
+            let rows = self.training.iter().zip(&drawn).filter(|(_, drawn)| **drawn == wanted);
+            rows.map(|(sample, _)| sample.clone()).collect()
+        };
+        (take(true), take(false))
+    }
+}
+
+/// That each of a network's emotions occurs.
+pub(crate) fn require_classes(
+    samples: &[Sample],
+    labels: &[Emotion],
+    split: &'static str,
+    path: &Path,
+) -> Result<(), DatasetError> {
+    let missing = labels.iter().find(|&&emotion| samples.iter().all(|sample| sample.label != emotion));
+    match missing {
+        Some(&emotion) => Err(DatasetError::MissingClass { path: path.to_owned(), split, emotion }),
+        None => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usage {
+    Training,
+    PublicTest,
+    PrivateTest,
+}
+
+/// A CSV with a header, whose errors name line and column.
+struct Table {
+    path: PathBuf,
+    reader: csv::Reader<std::fs::File>,
+    headers: csv::StringRecord,
+    record: csv::StringRecord,
+    usage: usize,
+}
+
+impl Table {
+    fn open(path: &Path) -> Result<Self, DatasetError> {
         if !path.exists() {
             return Err(DatasetError::Missing(path.to_owned()));
         }
@@ -53,48 +168,67 @@ impl Dataset {
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_path(path).map_err(failed)?;
         let headers = reader.headers().map_err(failed)?.clone();
-        let column = |name: &'static str| {
-            headers
-                .iter()
-                .position(|header| header.eq_ignore_ascii_case(name))
-                .ok_or_else(|| DatasetError::Header { path: path.to_owned(), column: name })
-        };
-        let (emotion, pixels, usage) = (column("emotion")?, column("pixels")?, column("Usage")?);
-        let mut dataset = Self::default();
-        let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(failed)? {
-            let line = record.position().map_or(0, csv::Position::line);
-            let wrong = |column: &'static str| {
-                move |message: String| DatasetError::Row { path: path.to_owned(), line, column, message }
-            };
-            let field = |index: usize, name: &'static str| {
-                record.get(index).ok_or_else(|| wrong(name)("the row ends before it".to_owned()))
-            };
-            let label = parse_label(field(emotion, "emotion")?).map_err(wrong("emotion"))?;
-            let face = parse_pixels(field(pixels, "pixels")?).map_err(wrong("pixels"))?;
-            let split = match field(usage, "Usage")? {
-                "Training" => &mut dataset.training,
-                "PublicTest" => &mut dataset.public,
-                "PrivateTest" => &mut dataset.private,
-                other => {
-                    let message = format!("unknown '{other}'; expected Training, PublicTest or PrivateTest");
-                    return Err(wrong("Usage")(message));
-                }
-            };
-            split.push(Sample { label, pixels: face });
-        }
-        Ok(dataset)
+        let record = csv::StringRecord::new();
+        let mut table = Self { path: path.to_owned(), reader, headers, record, usage: 0 };
+        table.usage = table.column("Usage")?;
+        Ok(table)
     }
 
-    /// The training rows and the public test, neither of them empty.
-    pub(crate) fn require_training(&self, path: &Path) -> Result<(), DatasetError> {
-        for (split, usage) in [(&self.training, "Training"), (&self.public, "PublicTest")] {
-            if split.is_empty() {
-                return Err(DatasetError::EmptySplit { path: path.to_owned(), usage });
+    fn column(&self, name: &'static str) -> Result<usize, DatasetError> {
+        let place = self.headers.iter().position(|header| header.eq_ignore_ascii_case(name));
+        place.ok_or_else(|| DatasetError::Header { path: self.path.clone(), column: name })
+    }
+
+    fn next(&mut self) -> Result<bool, DatasetError> {
+        let read = self.reader.read_record(&mut self.record);
+        read.map_err(|source| DatasetError::Read { path: self.path.clone(), source })
+    }
+
+    fn field(&self, name: &'static str, column: usize) -> Result<&str, DatasetError> {
+        self.record.get(column).ok_or_else(|| self.wrong(name, "the row ends before it".to_owned()))
+    }
+
+    fn usage(&self) -> Result<Usage, DatasetError> {
+        match self.field("Usage", self.usage)? {
+            "Training" => Ok(Usage::Training),
+            "PublicTest" => Ok(Usage::PublicTest),
+            "PrivateTest" => Ok(Usage::PrivateTest),
+            other => {
+                let message = format!("unknown '{other}'; expected Training, PublicTest or PrivateTest");
+                Err(self.wrong("Usage", message))
             }
         }
-        Ok(())
     }
+
+    fn wrong(&self, column: &'static str, message: String) -> DatasetError {
+        let line = self.record.position().map_or(0, csv::Position::line);
+        DatasetError::Row { path: self.path.clone(), line, column, message }
+    }
+}
+
+/// What a row is for, and the shares of its votes; `None` for a row without any.
+type Votes = (Usage, Option<[f32; Emotion::COUNT]>);
+
+/// FER+ as it is distributed: `Usage`, then counts of ten taggers' votes by name. Contempt, unknown and "no face" do
+/// not count.
+fn read_votes(path: &Path) -> Result<Vec<Votes>, DatasetError> {
+    let names = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"];
+    let mut table = Table::open(path)?;
+    let columns = names.map(|name| table.column(name));
+    let columns = columns.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut rows = Vec::new();
+    while table.next()? {
+        let mut counts = [0.0_f32; Emotion::COUNT];
+        for ((count, name), &column) in counts.iter_mut().zip(names).zip(&columns) {
+            let text = table.field(name, column)?;
+            let votes: u8 =
+                text.parse().map_err(|_| table.wrong(name, format!("'{text}' is no count of votes")))?;
+            *count = f32::from(votes);
+        }
+        let sum: f32 = counts.iter().sum();
+        rows.push((table.usage()?, (sum > 0.0).then(|| counts.map(|count| count / sum))));
+    }
+    Ok(rows)
 }
 
 fn parse_label(text: &str) -> Result<Emotion, String> {
@@ -144,6 +278,53 @@ mod tests {
         assert_eq!(dataset.training[0].label, Emotion::Happy);
         assert_eq!(dataset.public[0].pixels[PIXELS - 1], 7);
         assert_eq!(dataset.private.len(), 1);
+    }
+
+    fn faces(rows: &[(&str, &str)]) -> String {
+        let face = vec!["7"; PIXELS].join(" ");
+        let rows: String = rows.iter().map(|(e, usage)| format!("{e},{face},{usage}\n")).collect();
+        format!("emotion,pixels,Usage\n{rows}")
+    }
+
+    #[test]
+    fn votes_become_shares_of_training_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let [data, votes] = ["faces.csv", "votes.csv"].map(|name| folder.path().join(name));
+        let rows = [("0", "Training"), ("3", "Training"), ("3", "PublicTest")];
+        std::fs::write(&data, faces(&rows)).unwrap();
+        let header =
+            "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF";
+        let first = "Training,a.png,4,0,0,1,3,0,0,2,0,0";
+        let without = "Training,b.png,0,0,0,0,0,0,0,6,3,1";
+        let public = "PublicTest,c.png,10,0,0,0,0,0,0,0,0,0";
+        let read = |lines: &[&str]| {
+            std::fs::write(&votes, [&[header], lines].concat().join("\n")).unwrap();
+            Dataset::read_with_votes(&data, Some(&votes))
+        };
+        let dataset = read(&[first, without, public]).unwrap();
+        assert_eq!(dataset.training.len(), 1, "a row without a vote is left out");
+        assert_eq!(dataset.training[0].votes, Some([0.375, 0.0, 0.0, 0.0, 0.125, 0.0, 0.5]));
+        assert_eq!((dataset.public[0].label, dataset.public[0].votes), (Emotion::Happy, None));
+        let refusal = |lines: &[&str]| read(lines).err().unwrap().to_string();
+        assert!(refusal(&[first, without]).contains("2 rows; expected one for each of the data's 3"));
+        assert!(refusal(&[first, public, without]).contains("line 3, column Usage"));
+        assert!(refusal(&["Training,a,x,0,0,0,0,0,0,0,0,0"]).contains("'x' is no count of votes"));
+    }
+
+    #[test]
+    fn a_stratified_split_takes_its_share_of_each_class() {
+        let face = Box::new([7; PIXELS]);
+        let label = |row: usize| if row.is_multiple_of(10) { Emotion::Disgust } else { Emotion::Happy };
+        let training = (0..200).map(|row| Sample { label: label(row), votes: None, pixels: face.clone() });
+        let dataset = Dataset { training: training.collect(), ..Dataset::default() };
+        let (drawn, left) = dataset.split_training(0.2, 7);
+        let count = |of: &[Sample], emotion| of.iter().filter(|sample| sample.label == emotion).count();
+        assert_eq!((count(&drawn, Emotion::Disgust), count(&drawn, Emotion::Happy)), (4, 36));
+        assert_eq!(left.len(), 160);
+        let six: Vec<Emotion> = Emotion::ALL.into_iter().filter(|&e| e != Emotion::Disgust).collect();
+        assert_eq!(dataset.only(&six).training.len(), 180);
+        let missing = require_classes(&drawn, &Emotion::ALL, "validation", Path::new("x.csv"));
+        assert!(missing.unwrap_err().to_string().contains("no validation row shows angry"));
     }
 
     #[test]

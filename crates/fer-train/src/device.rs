@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use burn::tensor::Device;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,6 +18,22 @@ pub(crate) enum DeviceChoice {
     Ndarray,
 }
 
+#[derive(Args)]
+pub(crate) struct ComputeArgs {
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
+    /// Threads on the CPU; 0 for all cores.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+}
+
+impl ComputeArgs {
+    pub(crate) fn open(&self) -> Result<Compute> {
+        open(self.device, self.threads)
+    }
+}
+
 /// A device and into how many shards a mini-batch is split on it.
 pub(crate) struct Compute {
     pub(crate) device: Device,
@@ -27,7 +43,7 @@ pub(crate) struct Compute {
 }
 
 /// Opens the device; `threads` is for the CPU, 0 meaning all cores.
-pub(crate) fn open(choice: DeviceChoice, threads: usize) -> Result<Compute> {
+fn open(choice: DeviceChoice, threads: usize) -> Result<Compute> {
     let cpu = || {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = if threads == 0 { cores } else { threads };

@@ -1,24 +1,284 @@
-//! Scores of a network on one split, single pass.
+//! Scores of a bundle on one split: plain, with test-time augmentation, and on faces that a detector had to find.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::Result;
-use fer_model::bundle::Score;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use fer_model::network::Network;
-use fer_model::{CropRule, Emotion, NetworkSpec};
+use fer_model::{Bundle, CropRule, Emotion, NetworkSpec};
 
-use crate::dataset::Sample;
+use crate::dataset::{Dataset, Sample};
 use crate::detected;
+use crate::device::ComputeArgs;
+use crate::metrics::{Metrics, fit_temperature, softmax};
 use crate::shards::{Shards, most_probable};
-use crate::train::preprocessed;
+use crate::views::Views;
 
-/// Accuracy, and recall of every emotion that occurs.
-pub(crate) fn score(shards: &Shards, network: &Network, spec: &NetworkSpec, samples: &[Sample]) -> Score {
-    let logits = shards.logits(network, spec, samples.len(), |range| preprocessed(samples, spec, range));
-    let answers = logits.iter().map(|row| spec.labels()[most_probable(row)]);
-    let outcomes: Vec<(Emotion, bool)> =
-        samples.iter().zip(answers).map(|(sample, answer)| (sample.label, sample.label == answer)).collect();
-    tally(&outcomes)
+#[derive(Args)]
+pub(crate) struct EvaluateArgs {
+    /// Folder with model.json and weights.safetensors.
+    #[arg(long)]
+    bundle: PathBuf,
+    /// FER-2013 CSV.
+    #[arg(long, default_value = "datasets/fer2013.csv")]
+    data: PathBuf,
+    /// Which part of it.
+    #[arg(long, value_enum)]
+    split: Split,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Write the score into the bundle's model.json; of the public test also the temperature that fits best.
+    #[arg(long)]
+    record: bool,
+    /// Also paste the faces into larger pictures, find them with the face detector, and score what it finds beside the
+    /// original crops.
+    #[arg(long)]
+    detected: bool,
+    #[command(flatten)]
+    crop: CropArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// How a detected face is cut out: what serving does, if not said otherwise. With several values each way is tried.
+#[derive(Args)]
+struct CropArgs {
+    /// Side of the square, as a share of the box's longer side.
+    #[arg(long, requires = "detected", num_args = 1.., default_values_t = [CropRule::default().scale])]
+    crop_scale: Vec<f32>,
+    /// By how much it lies lower than the box, as a share of the box's longer side.
+    #[arg(long, requires = "detected", num_args = 1.., allow_negative_numbers = true,
+          default_values_t = [CropRule::default().shift_down])]
+    crop_shift: Vec<f32>,
+    /// Whether it is turned until the eyes are level.
+    #[arg(long, requires = "detected", num_args = 1.., action = clap::ArgAction::Append,
+          default_values_t = [CropRule::default().level_eyes])]
+    level_eyes: Vec<bool>,
+}
+
+impl CropArgs {
+    fn rules(&self) -> Vec<CropRule> {
+        let mut rules = Vec::new();
+        for &scale in &self.crop_scale {
+            for &shift_down in &self.crop_shift {
+                let levels = self.level_eyes.iter();
+                rules.extend(levels.map(|&level_eyes| CropRule { scale, shift_down, level_eyes }));
+            }
+        }
+        rules
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Split {
+    /// The competition's public test.
+    Public,
+    /// The competition's private test: for the final figure, not for choosing.
+    Private,
+}
+
+impl Split {
+    /// On the command line and in JSON; in the CSV and in bundles.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Public => ["public", "PublicTest"],
+            Self::Private => ["private", "PrivateTest"],
+        }
+    }
+}
+
+/// What one split says about a bundle.
+#[derive(serde::Serialize)]
+struct Evaluation {
+    split: &'static str,
+    /// Single pass.
+    #[serde(flatten)]
+    plain: Metrics,
+    /// Mean of face and mirrored face.
+    accuracy_tta: f64,
+    accuracy_tta_interval: [f64; 2],
+    /// Mean of ten crops.
+    accuracy_ten_crop: f64,
+    accuracy_ten_crop_interval: [f64; 2],
+    /// By which logits are divided, as the bundle says.
+    temperature: f32,
+    /// How often this bundle has been scored on PrivateTest, this time included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_scorings: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    detected: Vec<DetectedScore>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
+    let bundle = Bundle::open(&args.bundle)
+        .with_context(|| format!("{} is not a usable bundle", args.bundle.display()))?;
+    let spec = bundle.network();
+    let dataset = Dataset::read(&args.data)?.only(spec.labels());
+    let [split, usage] = args.split.names();
+    let samples = match args.split {
+        Split::Public => &dataset.public,
+        Split::Private => &dataset.private,
+    };
+    ensure!(!samples.is_empty(), "{} has no {split} test rows", args.data.display());
+    let compute = args.compute.open()?;
+    let shards = Shards::new(compute.device.clone(), compute.shards)?;
+    let network = Network::new(spec.architecture(), bundle.weights(), &compute.device);
+    let logits = |views| view_logits(&shards, &network, spec, samples, views);
+    let plain = logits(Views::Plain);
+    let mut temperature = bundle.manifest().temperature;
+    if args.record && args.split == Split::Public {
+        temperature = fit_temperature(&plain[0], &truth(samples, spec)) as f32;
+    }
+    let metrics = |views: &[Vec<Vec<f32>>]| average(views, samples, spec, f64::from(temperature));
+    let [flip, ten] = [Views::Flip, Views::TenCrop].map(|views| metrics(&logits(views)));
+    let plain = metrics(&plain);
+    let private_scorings = count_private(&bundle, args)?;
+    if args.record {
+        let bundle = Bundle::open(&args.bundle)?;
+        let mut draft = bundle.draft();
+        draft.scores.insert(usage.to_owned(), plain.score());
+        draft.temperature = temperature;
+        draft.write(&args.bundle).context("cannot record the score")?;
+    }
+    let mut found = Vec::new();
+    if args.detected {
+        for tilt in [0.0, 15.0] {
+            found.extend(on_detected(&shards, &network, spec, samples, &args.crop.rules(), tilt)?);
+        }
+    }
+    let evaluation = Evaluation {
+        split,
+        plain,
+        accuracy_tta: flip.accuracy,
+        accuracy_tta_interval: flip.accuracy_interval,
+        accuracy_ten_crop: ten.accuracy,
+        accuracy_ten_crop_interval: ten.accuracy_interval,
+        temperature,
+        private_scorings,
+        detected: found,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&evaluation)?);
+    } else {
+        evaluation.print();
+    }
+    Ok(())
+}
+
+/// PrivateTest is for the final figure: how often a bundle was held against it stands in its model.json.
+fn count_private(bundle: &Bundle, args: &EvaluateArgs) -> Result<Option<u64>> {
+    const KEY: &str = "private_scorings";
+    if args.split == Split::Public {
+        return Ok(None);
+    }
+    let mut draft = bundle.draft();
+    let count = draft.training.get(KEY).and_then(serde_json::Value::as_u64).unwrap_or(0) + 1;
+    if !draft.training.is_object() {
+        draft.training = serde_json::json!({});
+    }
+    draft.training[KEY] = count.into();
+    draft.write(&args.bundle).context("cannot note in the bundle that PrivateTest was scored")?;
+    Ok(Some(count))
+}
+
+impl Evaluation {
+    fn print(&self) {
+        let Metrics { samples, accuracy, accuracy_interval, .. } = self.plain;
+        let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+        let share = |share: Option<f64>| share.map_or("–".to_owned(), percent);
+        let interval = |[low, high]: [f64; 2]| format!("(95 %: {:.1} to {:.1})", 100.0 * low, 100.0 * high);
+        println!("{}: {} of {samples} faces {}", self.split, percent(accuracy), interval(accuracy_interval));
+        println!("  with flip  {} {}", percent(self.accuracy_tta), interval(self.accuracy_tta_interval));
+        println!(
+            "  ten crops  {} {}",
+            percent(self.accuracy_ten_crop),
+            interval(self.accuracy_ten_crop_interval)
+        );
+        println!(
+            "  balanced {}, calibration error {} at temperature {:.3}, cross-entropy {:.4}",
+            percent(self.plain.balanced_accuracy),
+            percent(self.plain.ece),
+            self.temperature,
+            self.plain.loss
+        );
+        println!("  {:<9} {:>9} {:>9} {:>9} {:>6}", "", "precision", "recall", "F1", "faces");
+        for (emotion, class) in &self.plain.per_class {
+            let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(share);
+            println!("  {:<9} {precision:>9} {recall:>9} {f1:>9} {:>6}", emotion.name(), class.support);
+        }
+        println!(
+            "  answers   {}",
+            self.plain.labels.iter().map(|l| format!("{:>9}", l.name())).collect::<String>()
+        );
+        for (label, row) in self.plain.labels.iter().zip(&self.plain.confusion) {
+            println!(
+                "  {:<9} {}",
+                label.name(),
+                row.iter().map(|count| format!("{count:>9}")).collect::<String>()
+            );
+        }
+        if let Some(count) = self.private_scorings {
+            println!("this bundle has been scored on PrivateTest {count} times");
+        }
+        for found in &self.detected {
+            println!(
+                "pasted, tilt up to {}°, found {:.1} %; crop scale {}, shift {}, level eyes {}: {:.2} % right, as original crops {:.2} %",
+                found.tilt,
+                100.0 * found.found as f64 / samples as f64,
+                found.crop_scale,
+                found.crop_shift,
+                found.level_eyes,
+                100.0 * found.accuracy,
+                100.0 * found.accuracy_original,
+            );
+        }
+    }
+}
+
+/// Single-pass figures of a network that is not calibrated.
+pub(crate) fn measure(shards: &Shards, network: &Network, spec: &NetworkSpec, samples: &[Sample]) -> Metrics {
+    average(&view_logits(shards, network, spec, samples, Views::Plain), samples, spec, 1.0)
+}
+
+/// Place of each face's label among the network's.
+fn truth(samples: &[Sample], spec: &NetworkSpec) -> Vec<usize> {
+    let place = |sample: &Sample| spec.labels().iter().position(|label| *label == sample.label);
+    samples.iter().map(|sample| place(sample).unwrap_or(0)).collect()
+}
+
+/// Logits `[views, samples, labels]`.
+fn view_logits(
+    shards: &Shards,
+    network: &Network,
+    spec: &NetworkSpec,
+    samples: &[Sample],
+    views: Views,
+) -> Vec<Vec<Vec<f32>>> {
+    let view = |number: usize| {
+        shards.logits(network, spec, samples.len(), |range| {
+            let mut pixels = Vec::new();
+            samples[range].iter().for_each(|sample| views.append(number, sample, spec, &mut pixels));
+            pixels
+        })
+    };
+    (0..views.count()).map(view).collect()
+}
+
+/// Figures of the mean over several views' probabilities.
+fn average(views: &[Vec<Vec<f32>>], samples: &[Sample], spec: &NetworkSpec, temperature: f64) -> Metrics {
+    let mean = |face: usize| {
+        let mut sum = vec![0.0; spec.labels().len()];
+        for view in views {
+            let probabilities = softmax(&view[face], temperature);
+            sum.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p / views.len() as f64);
+        }
+        sum
+    };
+    let probabilities: Vec<Vec<f64>> = (0..samples.len()).map(mean).collect();
+    let truth: Vec<Emotion> = samples.iter().map(|sample| sample.label).collect();
+    Metrics::of(&probabilities, &truth, spec.labels())
 }
 
 /// What came of faces that a detector had to find first.
@@ -50,7 +310,7 @@ pub(crate) fn on_detected(
     let found = detected::find(samples, tilt)?;
     let (original, found): (Vec<Sample>, Vec<detected::Found>) =
         samples.iter().zip(found).filter_map(|(sample, found)| Some((sample.clone(), found?))).unzip();
-    let accuracy_original = score(shards, network, spec, &original).accuracy;
+    let accuracy_original = measure(shards, network, spec, &original).accuracy;
     let scores = rules.iter().map(|&rule| {
         let logits = shards.logits(network, spec, found.len(), |range| {
             let mut pixels = Vec::new();
@@ -74,31 +334,4 @@ pub(crate) fn on_detected(
         }
     });
     Ok(scores.collect())
-}
-
-fn tally(outcomes: &[(Emotion, bool)]) -> Score {
-    let right =
-        |of: &[(Emotion, bool)]| of.iter().filter(|(_, right)| *right).count() as f64 / of.len() as f64;
-    let recall = Emotion::ALL
-        .into_iter()
-        .map(|emotion| (emotion, outcomes.iter().copied().filter(|o| o.0 == emotion).collect::<Vec<_>>()))
-        .filter(|(_, of)| !of.is_empty())
-        .map(|(emotion, of)| (emotion.name().to_owned(), right(&of)))
-        .collect::<BTreeMap<_, _>>();
-    Score { samples: outcomes.len(), accuracy: right(outcomes), recall }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recall_is_by_true_label() {
-        use Emotion::{Happy, Sad};
-        let score = tally(&[(Happy, true), (Happy, false), (Happy, true), (Sad, false)]);
-        assert_eq!((score.samples, score.accuracy), (4, 0.5));
-        assert!((score.recall["happy"] - 2.0 / 3.0).abs() < 1e-12);
-        assert_eq!(score.recall["sad"], 0.0);
-        assert_eq!(score.recall.len(), 2);
-    }
 }

@@ -9,15 +9,17 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use fer_model::NetworkSpec;
 use fer_model::network::Network;
 use fer_model::spec::InputSpec;
-use fer_model::{Emotion, NetworkSpec};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Preprocessed faces, row-major `[samples, channels, height, width]`, and their labels.
+/// Preprocessed faces and what they are to answer.
 pub(crate) struct MiniBatch {
+    /// Row-major `[samples, channels, height, width]`.
     pub(crate) pixels: Vec<f32>,
-    pub(crate) labels: Vec<Emotion>,
+    /// Row-major `[samples, labels]`, weights of the labels' log-probabilities; of a right answer the largest.
+    pub(crate) targets: Vec<f32>,
 }
 
 /// What a mini-batch of faces came to.
@@ -93,14 +95,17 @@ impl Shards {
         network: &Network,
         spec: &NetworkSpec,
         samples: usize,
-        label_smoothing: f64,
         fetch: impl Fn(std::ops::Range<usize>) -> MiniBatch + Sync,
     ) -> (GradientsParams, Tally) {
         let (gradients, parts) = self.step(network, samples, |network, range, device| {
             let batch = fetch(range);
-            let targets = targets(&batch.labels, spec, label_smoothing, device);
+            let classes = spec.labels().len();
             let logits = logits(network, images(batch.pixels, spec.input(), device));
-            let correct = count_correct(logits.clone().inner(), &batch.labels, spec);
+            let rows = host(logits.clone().inner());
+            let answers = rows.chunks_exact(classes).zip(batch.targets.chunks_exact(classes));
+            let correct = answers.filter(|(row, of)| most_probable(row) == most_probable(of)).count();
+            let shape = [batch.targets.len() / classes, classes];
+            let targets = Tensor::<2>::from_data(TensorData::new(batch.targets, shape), device);
             let loss = (log_softmax(logits, 1) * targets).sum().neg();
             let total: f32 = loss.clone().inner().into_scalar();
             (loss / samples as f64, Tally { loss: f64::from(total), correct })
@@ -148,35 +153,9 @@ pub(crate) fn images(pixels: Vec<f32>, input: InputSpec, device: &Device) -> Ten
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-/// Smoothed one-hot rows over the model's labels.
-fn targets(labels: &[Emotion], spec: &NetworkSpec, smoothing: f64, device: &Device) -> Tensor<2> {
-    let classes = spec.labels().len();
-    let floor = (smoothing / classes as f64) as f32;
-    let values: Vec<f32> = labels
-        .iter()
-        .flat_map(|label| {
-            spec.labels()
-                .iter()
-                .map(move |known| floor + if known == label { 1.0 - smoothing as f32 } else { 0.0 })
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(values, [labels.len(), classes]), device)
-}
-
-fn count_correct(logits: Tensor<2>, labels: &[Emotion], spec: &NetworkSpec) -> usize {
-    let rows = host(logits);
-    rows.chunks_exact(spec.labels().len())
-        .zip(labels)
-        .filter(|(row, label)| spec.labels()[most_probable(row)] == **label)
-        .count()
-}
-
 /// Index of the highest score; the first of equals.
-pub(crate) fn most_probable(row: &[f32]) -> usize {
-    row.iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best })
-        .0
+pub(crate) fn most_probable<T: PartialOrd>(row: &[T]) -> usize {
+    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
 /// Row-major values.

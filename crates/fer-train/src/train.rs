@@ -1,28 +1,32 @@
-//! The training loop: epochs of shuffled mini-batches, PublicTest after each, the best epoch kept as a bundle.
+//! The training loop: epochs of shuffled mini-batches, the validation faces after each, the best epoch kept as a bundle.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
-use fer_model::bundle::{BundleDraft, write_whole};
+use fer_model::NetworkSpec;
+use fer_model::bundle::{BundleDraft, Score, write_whole};
 use fer_model::network::Network;
-use fer_model::spec::InputSpec;
 use fer_model::weights::{Weights, WeightsDtype};
-use fer_model::{FaceCrop, NetworkSpec};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use crate::batches::{Batches, Blend};
 use crate::checkpoint::{self, Checkpoint, EpochReport, RunState};
-use crate::config::TrainingConfig;
-use crate::dataset::{Dataset, SIDE, Sample};
+use crate::config::{TrainingConfig, Validation};
+use crate::dataset::{Dataset, Sample, require_classes};
 use crate::device::Compute;
+use crate::ema::Ema;
 use crate::evaluate;
+use crate::optimizer::{Optimizer, OptimizerState};
 use crate::progress::Progress;
-use crate::sgd::Sgd;
-use crate::shards::{MiniBatch, Shards};
+use crate::shards::Shards;
+use crate::targets::Targets;
 
 /// Steps between two checkpoints inside an epoch.
 const CHECKPOINT_STEPS: usize = 100;
@@ -39,12 +43,20 @@ pub(crate) fn train(
     resume: bool,
 ) -> Result<PathBuf> {
     config.check()?;
-    let dataset = Dataset::read(&config.data)?;
-    dataset.require_training(&config.data)?;
-    let steps = dataset.training.len() / config.batch_size;
-    if steps == 0 {
-        bail!("batch_size {} is larger than the {} training rows", config.batch_size, dataset.training.len());
-    }
+    let dataset = Dataset::read_with_votes(&config.data, config.labels.as_deref())?.only(spec.labels());
+    let (validation, training) = match config.validation {
+        Validation::PublicTest => (dataset.public, dataset.training),
+        Validation::Stratified { share } => dataset.split_training(share, config.seed),
+    };
+    require_classes(&training, spec.labels(), "Training", &config.data)?;
+    require_classes(&validation, spec.labels(), config.validation.name(), &config.data)?;
+    let steps = training.len() / config.batch_size;
+    ensure!(
+        steps > 0,
+        "batch_size {} is larger than the {} training rows",
+        config.batch_size,
+        training.len()
+    );
     let checkpoint = match (folder.join(checkpoint::FILE).exists(), resume) {
         (true, true) => Checkpoint::read(folder, spec.architecture(), config)?,
         (true, false) => bail!(
@@ -52,20 +64,54 @@ pub(crate) fn train(
             folder.display()
         ),
         (false, true) => bail!("{} holds no checkpoint to resume", folder.display()),
-        (false, false) => Checkpoint {
-            state: RunState::default(),
-            weights: initial_weights(config, spec)?,
-            velocity: BTreeMap::new(),
-        },
+        (false, false) => {
+            let weights = initial_weights(config, spec)?;
+            Checkpoint {
+                state: RunState::default(),
+                average: config.ema.is_some().then(|| weights.clone()),
+                weights,
+                optimizer: OptimizerState::new(),
+            }
+        }
     };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let network = Network::new(spec.architecture(), &checkpoint.weights, &compute.device.clone().autodiff());
-    let mut sgd = Sgd::new(&network, config.momentum, config.weight_decay);
-    sgd.restore(&network, checkpoint.velocity, &compute.device).map_err(anyhow::Error::msg)?;
-    let shards = Shards::new(compute.device.clone(), compute.shards)?;
-    let mut run =
-        Run { config, spec, compute, dataset: &dataset, folder, steps, shards, sgd, state: checkpoint.state };
+    let mut optimizer = Optimizer::new(&network, config.optimizer.clone());
+    optimizer.restore(&network, checkpoint.optimizer, &compute.device)?;
+    let average = config.ema.zip(checkpoint.average);
+    let ema = average.map(|(decay, weights)| Ema::new(decay, spec.architecture(), &weights, &compute.device));
+    let targets = Targets::new(spec, config.label_smoothing, config.class_weights.as_ref(), &training);
+    let stop = stop_on_ctrl_c();
+    let mut run = Run {
+        config,
+        spec,
+        compute,
+        batches: Batches { config, spec, targets, training },
+        validation,
+        folder,
+        steps,
+        shards: Shards::new(compute.device.clone(), compute.shards)?,
+        optimizer,
+        ema,
+        state: checkpoint.state,
+        stop,
+    };
     run.epochs(network)
+}
+
+/// Whether Ctrl-C was pressed. A second one ends the program at once, as it would without this.
+fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let pressed = Arc::clone(&stop);
+    let set = ctrlc::set_handler(move || {
+        if pressed.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    if set.is_err() {
+        eprintln!("fer-train: Ctrl-C will not save; the last checkpoint stays");
+    }
+    stop
 }
 
 fn initial_weights(config: &TrainingConfig, spec: &NetworkSpec) -> Result<Weights> {
@@ -81,58 +127,88 @@ struct Run<'a> {
     config: &'a TrainingConfig,
     spec: &'a NetworkSpec,
     compute: &'a Compute,
-    dataset: &'a Dataset,
+    batches: Batches<'a>,
+    validation: Vec<Sample>,
     folder: &'a Path,
     /// An epoch's.
     steps: usize,
     shards: Shards,
-    sgd: Sgd,
+    optimizer: Optimizer,
+    ema: Option<Ema>,
     state: RunState,
+    stop: Arc<AtomicBool>,
 }
 
 impl Run<'_> {
     fn epochs(&mut self, mut network: Network) -> Result<PathBuf> {
         let bundle = self.folder.join(BUNDLE_FOLDER);
-        while self.state.epoch < self.config.epochs {
+        while self.state.epoch < self.config.epochs && !self.waited_long_enough() {
             network = self.epoch(network)?;
-            let accuracy =
-                evaluate::score(&self.shards, &network.valid(), self.spec, &self.dataset.public).accuracy;
+            let kept = self.kept(&network);
+            let measured = evaluate::measure(&self.shards, &kept, self.spec, &self.validation);
             let faces = (self.steps * self.config.batch_size) as f64;
             let report = EpochReport {
                 epoch: self.state.epoch + 1,
                 training_loss: self.state.loss / faces,
                 training_accuracy: self.state.correct as f64 / faces,
-                public_accuracy: accuracy,
+                validation_accuracy: measured.accuracy,
+                validation_loss: measured.loss,
+                learning_rate: self.learning_rate(self.steps - 1),
                 images_per_second: faces / self.state.seconds,
             };
-            let best = self.state.best().is_none_or(|best| accuracy > best.public_accuracy);
+            let accuracy = report.validation_accuracy;
+            let best = self.state.best().is_none_or(|best| accuracy > best.validation_accuracy);
             let history = std::mem::take(&mut self.state.history);
             self.state = RunState { epoch: report.epoch, history, ..RunState::default() };
             self.state.history.push(report.clone());
             if best {
-                self.write_bundle(&network, &bundle)?;
+                self.write_bundle(&kept, measured.score(), &bundle)?;
             }
             self.write_checkpoint(&network)?;
             let json = serde_json::to_string_pretty(&self.state.history)?;
             write_whole(&self.folder.join("history.json"), json.as_bytes())
                 .context("cannot write history.json")?;
             println!(
-                "epoch {:>3}/{}  loss {:.4}  training {:.2} %  PublicTest {:.2} %{}  {:.0} images/s",
+                "epoch {:>3}/{}  loss {:.4}  training {:.2} %  {} {:.2} %{}  {:.0} images/s",
                 report.epoch,
                 self.config.epochs,
                 report.training_loss,
                 100.0 * report.training_accuracy,
-                100.0 * report.public_accuracy,
+                self.config.validation.name(),
+                100.0 * report.validation_accuracy,
                 if best { " (best)" } else { "" },
                 report.images_per_second,
+            );
+        }
+        if self.state.epoch < self.config.epochs {
+            println!(
+                "stopped early: no better epoch in the last {}",
+                self.config.early_stopping.unwrap_or(0)
             );
         }
         Ok(bundle)
     }
 
+    fn waited_long_enough(&self) -> bool {
+        let best = self.state.best().map_or(0, |best| best.epoch);
+        self.config.early_stopping.is_some_and(|patience| self.state.epoch - best >= patience)
+    }
+
+    /// What is validated and written as the bundle.
+    fn kept(&self, network: &Network) -> Network {
+        self.ema.as_ref().map_or_else(|| network.valid(), |ema| ema.network().clone())
+    }
+
+    /// At a step of the epoch under way.
+    fn learning_rate(&self, step: usize) -> f64 {
+        let TrainingConfig { schedule, learning_rate, epochs, warmup_steps, .. } = self.config;
+        let step = self.state.epoch * self.steps + step;
+        learning_rate * schedule.share(step, self.steps, *epochs, *warmup_steps, &self.state.history)
+    }
+
     fn epoch(&mut self, mut network: Network) -> Result<Network> {
         let epoch = self.state.epoch;
-        let mut order: Vec<usize> = (0..self.dataset.training.len()).collect();
+        let mut order: Vec<usize> = (0..self.batches.training.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(mix([self.config.seed, epoch as u64, u64::MAX])));
         let progress = Progress::new(self.steps, self.config, epoch);
         while self.state.step < self.steps {
@@ -140,11 +216,11 @@ impl Run<'_> {
             let step = epoch * self.steps + self.state.step;
             let rows = &order[self.state.step * self.config.batch_size..][..self.config.batch_size];
             self.compute.device.seed(mix([self.config.seed, step as u64, 1]));
-            let (config, spec, faces) = (self.config, self.spec, &self.dataset.training);
-            let smoothing = config.label_smoothing;
+            let batches = &self.batches;
+            let blend = Blend::of(rows, self.config, step)?;
             let (gradients, tally) =
-                self.shards.classification_step(&network, spec, rows.len(), smoothing, |range| {
-                    views(config, spec, faces, &rows[range], epoch)
+                self.shards.classification_step(&network, self.spec, rows.len(), |range| {
+                    batches.part(&rows[range.clone()], &blend, range.start, epoch)
                 });
             if !tally.loss.is_finite() {
                 bail!(
@@ -154,30 +230,37 @@ impl Run<'_> {
                     self.state.step + 1
                 );
             }
-            let rate = self.config.learning_rate_at(step, self.config.epochs * self.steps);
-            network = self.sgd.step(network, gradients, rate);
+            let rate = self.learning_rate(self.state.step);
+            network = self.optimizer.step(network, gradients, rate, step, self.config.gradient_clip);
+            if let Some(ema) = &mut self.ema {
+                ema.update(&network, step);
+            }
             self.state.step += 1;
             self.state.loss += tally.loss;
             self.state.correct += tally.correct;
             self.state.seconds += started.elapsed().as_secs_f64();
             progress.step(&self.state);
-            if self.state.step.is_multiple_of(CHECKPOINT_STEPS) {
+            let stop = self.stop.load(Ordering::Relaxed);
+            if stop || self.state.step.is_multiple_of(CHECKPOINT_STEPS) {
                 self.write_checkpoint(&network)?;
             }
+            ensure!(!stop, "stopped and saved; go on with the same command and --resume");
         }
         Ok(network)
     }
 
     fn write_checkpoint(&self, network: &Network) -> Result<()> {
-        let weights = network.weights(self.spec.architecture()).context("the training diverged")?;
-        let velocity = self.sgd.velocity(network);
-        Checkpoint { state: self.state.clone(), weights, velocity }.write(self.folder, self.config)
+        let weights = |network: &Network| network.weights(self.spec.architecture());
+        let average = self.ema.as_ref().map(|ema| weights(ema.network())).transpose();
+        let weights = weights(network).context("the training diverged")?;
+        let (state, optimizer) = (self.state.clone(), self.optimizer.state(network));
+        let average = average.context("the training diverged")?;
+        Checkpoint { state, weights, average, optimizer }.write(self.folder, self.config)
     }
 
-    fn write_bundle(&self, network: &Network, folder: &Path) -> Result<()> {
+    fn write_bundle(&self, network: &Network, score: Score, folder: &Path) -> Result<()> {
         let weights = network.weights(self.spec.architecture()).context("the training diverged")?;
-        let network = network.valid();
-        let score = evaluate::score(&self.shards, &network, self.spec, &self.dataset.public);
+        let selected_on = self.config.validation.name();
         BundleDraft {
             network: self.spec,
             weights: &weights,
@@ -187,9 +270,9 @@ impl Run<'_> {
                 "config": self.config,
                 "device": self.compute.name,
                 "epoch": self.state.epoch,
-                "selected_on": "PublicTest",
+                "selected_on": selected_on,
             }),
-            scores: BTreeMap::from([("PublicTest".to_owned(), score)]),
+            scores: BTreeMap::from([(selected_on.to_owned(), score)]),
             data_licence: DATA_LICENCE.to_owned(),
             card: CARD.to_owned(),
         }
@@ -207,27 +290,6 @@ const CARD: &str = "Guesses which of seven labels people would give to the expre
      repeats their errors and biases, and it is weak on disgust, fear, profiles, masks and children. An \
      expression is not a feeling: do not use it to decide about people.";
 
-/// Augmented, preprocessed faces of the given training rows.
-fn views(
-    config: &TrainingConfig,
-    spec: &NetworkSpec,
-    faces: &[Sample],
-    rows: &[usize],
-    epoch: usize,
-) -> MiniBatch {
-    let InputSpec { channels, height, width } = spec.input();
-    let mut pixels = Vec::with_capacity(rows.len() * channels * height * width);
-    for &row in rows {
-        let seed = mix([config.seed, epoch as u64, row as u64]);
-        let view = config.augmentation.view(&faces[row].pixels, spec, seed);
-        for _ in 0..channels {
-            pixels.extend(view.iter().map(|&luma| spec.preprocessing().normalise(luma)));
-        }
-    }
-    let labels = rows.iter().map(|&row| faces[row].label).collect();
-    MiniBatch { pixels, labels }
-}
-
 /// SplitMix64's finaliser over several numbers: one seed for each row, epoch and step.
 pub(crate) fn mix(parts: [u64; 3]) -> u64 {
     parts.into_iter().fold(0x9E37_79B9_7F4A_7C15, |state, part| {
@@ -236,20 +298,4 @@ pub(crate) fn mix(parts: [u64; 3]) -> u64 {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     })
-}
-
-/// The faces of `samples[range]`, preprocessed, as one run of pixels.
-pub(crate) fn preprocessed(
-    samples: &[Sample],
-    spec: &NetworkSpec,
-    range: std::ops::Range<usize>,
-) -> Vec<f32> {
-    let size = spec.preprocessing().face_size(spec.input());
-    let mut pixels = Vec::new();
-    for sample in &samples[range] {
-        if let Some(face) = FaceCrop::from_square(sample.pixels.as_slice(), SIDE, size) {
-            spec.preprocessing().apply(face.luma(), spec.input(), &mut pixels);
-        }
-    }
-    pixels
 }

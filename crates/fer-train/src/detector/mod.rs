@@ -22,7 +22,7 @@ use self::config::DetectorTraining;
 use self::evaluate::Report;
 use self::nets::Nets;
 use self::train::Corpus;
-use crate::{ComputeArgs, device};
+use crate::device::ComputeArgs;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -131,7 +131,7 @@ fn train(args: &TrainArgs) -> Result<()> {
     let sources = sources(&photos, negatives.len());
     println!("reading {} photos with faces, {} without", photos.len(), negatives.len());
     let corpus = Corpus::open(&config, photos, negatives, images)?;
-    let compute = device::open(args.compute.device, args.compute.threads)?;
+    let compute = args.compute.open()?;
     let run = args.runs.join(&args.name);
     println!("training on {}, run in {}", compute.name, run.display());
     let (nets, report) = train::train(&config, &corpus, images, &compute, &run)?;

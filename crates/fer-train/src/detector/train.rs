@@ -1,6 +1,5 @@
 //! The three stages, one after the other: each is trained on what the ones before let pass.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,9 +24,9 @@ use super::mine::mine;
 use super::nets::Nets;
 use super::samples::{Mined, Sample, Samples, Scene};
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::cosine_schedule;
 use crate::device::Compute;
-use crate::sgd::Sgd;
+use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
+use crate::schedule::{cosine, warm_up};
 use crate::shards::{Shards, host, images};
 use crate::train::mix;
 
@@ -170,7 +169,12 @@ impl Run<'_> {
             Checkpoint::<StageState>::read(&folder, architecture, self.config)?
         } else {
             let weights = Weights::init(architecture, seed);
-            Checkpoint { state: StageState::default(), weights, velocity: BTreeMap::new() }
+            Checkpoint {
+                state: StageState::default(),
+                weights,
+                average: None,
+                optimizer: OptimizerState::new(),
+            }
         };
         let first = checkpoint.state.step;
         let mined = if before.0.is_empty() || first == self.of.steps {
@@ -197,8 +201,10 @@ impl Run<'_> {
         samples.check()?;
         let autodiff = self.compute.device.clone().autodiff();
         let mut network = Network::new(architecture, &checkpoint.weights, &autodiff);
-        let mut sgd = Sgd::new(&network, MOMENTUM, self.of.weight_decay);
-        sgd.restore(&network, checkpoint.velocity, &self.compute.device).map_err(anyhow::Error::msg)?;
+        let weight_decay = self.of.weight_decay;
+        let sgd = OptimizerConfig::Sgd { momentum: MOMENTUM, nesterov: true, weight_decay };
+        let mut optimizer = Optimizer::new(&network, sgd);
+        optimizer.restore(&network, checkpoint.optimizer, &self.compute.device)?;
         let shards = Shards::new(self.compute.device.clone(), self.compute.shards)?;
         let (steps, batch) = (self.of.steps, self.of.batch_size);
         let (mut sums, mut since, mut counted) = (Sums::default(), Instant::now(), 0);
@@ -222,8 +228,9 @@ impl Run<'_> {
             if !sums.faces.is_finite() {
                 bail!("{net}: the loss is not a number at step {}; try a lower learning_rate", step + 1);
             }
-            let rate = self.of.learning_rate * cosine_schedule(step, steps, steps / 20);
-            network = sgd.step(network, gradients, rate);
+            let rate = self.of.learning_rate
+                * warm_up(step, steps / 20).unwrap_or_else(|| cosine(step, steps, steps / 20));
+            network = optimizer.step(network, gradients, rate, step, None);
             if (step + 1) % CHECKPOINT_STEPS == 0 || step + 1 == steps {
                 let crops = (counted * batch) as f64;
                 println!(
@@ -237,9 +244,8 @@ impl Run<'_> {
                 );
                 (sums, since, counted) = (Sums::default(), Instant::now(), 0);
                 let weights = network.weights(architecture).context("the training diverged")?;
-                let velocity = sgd.velocity(&network);
-                Checkpoint { state: StageState { step: step + 1 }, weights, velocity }
-                    .write(&folder, self.config)?;
+                let (state, optimizer) = (StageState { step: step + 1 }, optimizer.state(&network));
+                Checkpoint { state, weights, average: None, optimizer }.write(&folder, self.config)?;
             }
         }
         let weights = network.weights(architecture).context("the training diverged")?;

@@ -27,7 +27,7 @@ fn write_data(folder: &Path) {
         "name": "small",
         "input": {"channels": 1, "height": 48, "width": 48},
         "preprocessing": {"mean": 0.5, "std": 0.25},
-        "labels": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
+        "labels": ["happy", "sad"],
         "layers": [
             {"kind": "conv", "channels": 4, "kernel": 3, "bias": false},
             {"kind": "batch_norm"},
@@ -35,7 +35,7 @@ fn write_data(folder: &Path) {
             {"kind": "max_pool", "size": 4},
             {"kind": "flatten"},
             {"kind": "dropout", "rate": 0.2},
-            {"kind": "dense", "units": 7}
+            {"kind": "dense", "units": 2}
         ]
     });
     fs::write(folder.join("small.json"), network.to_string()).unwrap();
@@ -94,8 +94,8 @@ fn a_run_from_data_to_export() {
     let mut session = fer_engine::Engine::tract().open(&onnx).unwrap();
     let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
     let logits = session.run(bright).unwrap().take("logits").unwrap();
-    let most = (0..7).max_by(|&a, &b| logits.data()[a].total_cmp(&logits.data()[b]));
-    assert_eq!((logits.shape(), most), ([1, 7].as_slice(), Some(3)));
+    let most = (0..2).max_by(|&a, &b| logits.data()[a].total_cmp(&logits.data()[b]));
+    assert_eq!((logits.shape(), most), ([1, 2].as_slice(), Some(0)));
     let half = ["export", "--bundle", "runs/whole/bundle", "--format", "bundle-f16", "--out", "half"];
     succeeds(program(folder).args(half));
     assert!(fer_model::Bundle::open(&folder.join("half")).is_ok());
@@ -106,22 +106,100 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_data(folder);
-    succeeds(&mut train(folder, "whole"));
-    for kill_after in [1, 4] {
-        let name = format!("killed-{kill_after}");
-        let mut child = train(folder, &name).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let epochs = lines.by_ref().filter(|line| line.starts_with("epoch")).take(kill_after).count();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(epochs, kill_after);
-        let again = refusal(&mut train(folder, &name));
-        assert!(again.contains("--resume"), "{again}");
-        succeeds(train(folder, &name).arg("--resume"));
-        let weights =
-            |run: &str| fs::read(folder.join("runs").join(run).join("bundle/weights.safetensors")).unwrap();
-        assert_eq!(weights(&name), weights("whole"), "killed after epoch {kill_after}");
+    // The plain recipe, and one with state of every kind.
+    let plain: &[&str] = &[];
+    let full = &[
+        "optimizer={\"kind\": \"adamw\"}",
+        "learning_rate=0.003",
+        "schedule={\"kind\": \"reduce_on_plateau\", \"factor\": 0.3, \"patience\": 0}",
+        "ema=0.9",
+        "gradient_clip=1.0",
+        "early_stopping=6",
+        "augmentation.mixup=0.3",
+        "validation={\"kind\": \"stratified\"}",
+        "class_weights=balanced",
+    ];
+    for (recipe, set, kills) in [("plain", plain, [1, 4]), ("full", full, [2, 3])] {
+        let train = |name: &str| {
+            let mut command = train(folder, name);
+            set.iter().for_each(|field| {
+                command.args(["--set", field]);
+            });
+            command
+        };
+        let whole = format!("{recipe}-whole");
+        succeeds(&mut train(&whole));
+        for kill_after in kills {
+            let name = format!("{recipe}-killed-{kill_after}");
+            let mut child = train(&name).stdout(Stdio::piped()).spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+            let epochs = lines.by_ref().filter(|line| line.starts_with("epoch")).take(kill_after).count();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(epochs, kill_after);
+            let again = refusal(&mut train(&name));
+            assert!(again.contains("--resume"), "{again}");
+            succeeds(train(&name).arg("--resume"));
+            let weights = |run: &str| {
+                fs::read(folder.join("runs").join(run).join("bundle/weights.safetensors")).unwrap()
+            };
+            assert_eq!(weights(&name), weights(&whole), "{recipe}, killed after epoch {kill_after}");
+        }
     }
+}
+
+#[test]
+fn early_stopping_ends_a_run_that_gets_no_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    // The labels are easy: all right after an epoch or two, and then there is nothing better.
+    let mut command = train(folder, "early");
+    let printed = succeeds(command.args(["--set", "early_stopping=2", "--epochs", "40"]));
+    assert!(printed.contains("stopped early"), "{printed}");
+    let history = fs::read(folder.join("runs/early/history.json")).unwrap();
+    let history: Vec<Value> = serde_json::from_slice(&history).unwrap();
+    let accuracy: Vec<f64> = history.iter().map(|e| e["validation_accuracy"].as_f64().unwrap()).collect();
+    let best = accuracy.iter().copied().fold(0.0, f64::max);
+    let first = accuracy.iter().position(|&a| a == best).unwrap();
+    assert_eq!(accuracy.len(), first + 3, "{accuracy:?}");
+}
+
+/// A network with blocks learns, and starts where a bundle ended.
+#[test]
+fn blocks_train_and_a_bundle_starts_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let spec: Value = serde_json::from_slice(&fs::read(folder.join("small.json")).unwrap()).unwrap();
+    let mut spec = spec;
+    spec["preprocessing"]["margin"] = json!(4);
+    spec["input"] = json!({"channels": 3, "height": 24, "width": 24});
+    spec["layers"] = json!([
+        {"kind": "conv", "channels": 4, "kernel": 3, "stride": 2, "bias": false},
+        {"kind": "batch_norm"},
+        {"kind": "relu6"},
+        {"kind": "inverted_residual", "channels": 4, "expansion": 2},
+        {"kind": "residual", "body": [
+            {"kind": "conv", "channels": 8, "kernel": 3, "stride": 2, "groups": 2},
+            {"kind": "elu"}
+        ], "shortcut": [{"kind": "avg_pool", "size": 2}, {"kind": "conv", "channels": 8, "kernel": 1}]},
+        {"kind": "global_avg_pool"},
+        {"kind": "dense", "units": 2}
+    ]);
+    fs::write(folder.join("blocks.json"), spec.to_string()).unwrap();
+    let blocks = |name: &str| {
+        let mut command = train(folder, name);
+        command.args(["--model", "blocks.json", "--set", "schedule.kind=constant"]);
+        command
+    };
+    let first = succeeds(&mut blocks("first"));
+    assert!(first.contains("PublicTest 100.00 %"), "{first}");
+    let weights = "runs/first/bundle/weights.safetensors";
+    let second = succeeds(blocks("second").args(["--init-from", weights, "--epochs", "1"]));
+    assert!(second.contains("PublicTest 100.00 %"), "{second}");
+    let other = refusal(train(folder, "third").args(["--init-from", weights]));
+    assert!(other.contains("does not start a small"), "{other}");
 }
 
 #[test]
@@ -138,8 +216,17 @@ fn what_is_wrong_is_said_in_one_line() {
     assert!(nothing.contains("no checkpoint"), "{nothing}");
     let spec = fs::read_to_string(folder.join("small.json")).unwrap().replace("\"flatten\"", "\"relu\"");
     fs::write(folder.join("wrong.json"), spec).unwrap();
+    let seven = fs::read_to_string(folder.join("small.json")).unwrap();
+    let seven = seven.replace("\"happy\",\"sad\"", "\"happy\",\"sad\",\"angry\"");
+    fs::write(folder.join("seven.json"), seven.replace("\"units\":2", "\"units\":3")).unwrap();
     let wrong = refusal(train(folder, "none").args(["--model", "wrong.json"]));
     assert!(wrong.contains("layer 6 (dense)") && wrong.contains("flatten"), "{wrong}");
+    let six = refusal(train(folder, "none").args(["--model", "seven.json"]));
+    assert!(six.contains("no Training row shows angry"), "{six}");
+    let large = refusal(train(folder, "none").args(["--batch-size", "97"]));
+    assert!(large.contains("batch_size 97 is larger than the 96 training rows"), "{large}");
+    let field = refusal(train(folder, "none").args(["--set", "momentun=0.9"]));
+    assert!(field.contains("unknown field `momentun`"), "{field}");
     let no_bundle = refusal(program(folder).args(["export", "--bundle", "nowhere", "--out", "x.onnx"]));
     assert!(no_bundle.contains("nowhere"), "{no_bundle}");
     assert!(!folder.join("runs/none").exists(), "a refused run leaves nothing behind");
