@@ -88,7 +88,7 @@ mod tests {
         let config = TrainingConfig::read(&path, &set).unwrap();
         let spec = include_str!("../../../configs/models/cnn6.json");
         let spec = NetworkSpec::from_json(spec).unwrap();
-        let face = |label, level| Sample { label, votes: None, pixels: Box::new([level; PIXELS]) };
+        let face = |label, level| Sample { line: 0, label, votes: None, pixels: Box::new([level; PIXELS]) };
         let training = vec![face(Emotion::Happy, 200), face(Emotion::Sad, 100)];
         let targets = Targets::new(&spec, 0.0, None, &training);
         let batches = Batches { config: &config, spec: &spec, targets, training };

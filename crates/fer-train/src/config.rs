@@ -24,6 +24,9 @@ pub(crate) struct TrainingConfig {
     /// FER+ votes, a row for each of the data's: what training rows are to answer instead of their label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) labels: Option<PathBuf>,
+    /// Leaves training rows out that stand in PublicTest or PrivateTest too, see `fer-train audit`.
+    #[serde(default)]
+    pub(crate) leave_out_copies: bool,
     /// Which faces choose the best epoch.
     #[serde(default)]
     pub(crate) validation: Validation,

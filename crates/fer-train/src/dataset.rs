@@ -18,6 +18,8 @@ pub(crate) const PIXELS: usize = SIDE * SIDE;
 /// One labelled face.
 #[derive(Clone)]
 pub(crate) struct Sample {
+    /// Of the CSV, where its first is the header.
+    pub(crate) line: u64,
     pub(crate) label: Emotion,
     /// Shares of the emotions by other people's votes, where there are some.
     pub(crate) votes: Option<[f32; Emotion::COUNT]>,
@@ -73,7 +75,7 @@ impl Dataset {
                 parse_label(table.field("emotion", columns[0])?).map_err(|m| table.wrong("emotion", m))?;
             let pixels =
                 parse_pixels(table.field("pixels", columns[1])?).map_err(|m| table.wrong("pixels", m))?;
-            let mut sample = Sample { label, votes: None, pixels };
+            let mut sample = Sample { line: table.line(), label, votes: None, pixels };
             if let Some((votes, all)) = &voted
                 && let Some((voted_usage, shares)) = all.get(number)
             {
@@ -201,8 +203,12 @@ impl Table {
     }
 
     fn wrong(&self, column: &'static str, message: String) -> DatasetError {
-        let line = self.record.position().map_or(0, csv::Position::line);
-        DatasetError::Row { path: self.path.clone(), line, column, message }
+        DatasetError::Row { path: self.path.clone(), line: self.line(), column, message }
+    }
+
+    /// Of the row that was read last.
+    fn line(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::line)
     }
 }
 
@@ -315,7 +321,8 @@ mod tests {
     fn a_stratified_split_takes_its_share_of_each_class() {
         let face = Box::new([7; PIXELS]);
         let label = |row: usize| if row.is_multiple_of(10) { Emotion::Disgust } else { Emotion::Happy };
-        let training = (0..200).map(|row| Sample { label: label(row), votes: None, pixels: face.clone() });
+        let training =
+            (0..200).map(|row| Sample { line: 0, label: label(row), votes: None, pixels: face.clone() });
         let dataset = Dataset { training: training.collect(), ..Dataset::default() };
         let (drawn, left) = dataset.split_training(0.2, 7);
         let count = |of: &[Sample], emotion| of.iter().filter(|sample| sample.label == emotion).count();

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_pasted_face_is_the_face() {
         let pixels = Box::new(std::array::from_fn(|i| (i % SIDE * 5) as u8));
-        let sample = Sample { label: Emotion::Happy, votes: None, pixels };
+        let sample = Sample { line: 0, label: Emotion::Happy, votes: None, pixels };
         let (picture, at) = paste(&sample, 0, 0.0);
         assert_eq!((picture.width(), at.width), (120, 48.0));
         let value = |x: f32| i32::from(picture.get_pixel(x as u32, (at.y + 24.0) as u32).0[0]);

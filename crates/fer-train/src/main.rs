@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+mod audit;
 mod augment;
 mod batches;
 mod checkpoint;
@@ -57,6 +58,8 @@ enum Command {
     Summary(SummaryArgs),
     /// Score a bundle on one split, plain and with test-time augmentation.
     Evaluate(evaluate::EvaluateArgs),
+    /// Find faces that stand in a data set twice, above all across splits.
+    Audit(audit::AuditArgs),
     /// Write a bundle in another form.
     Export(ExportArgs),
     /// Train or measure the face detector.
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => train(&cli.train),
         Some(Command::Train(args)) => train(&args),
+        Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Summary(args)) => Summary::of(&read_spec(&args.model)?).print(args.json),
         Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Detector(command)) => detector::run(&command),

@@ -58,7 +58,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn sample(label: Emotion, votes: Option<[f32; Emotion::COUNT]>) -> Sample {
-        Sample { label, votes, pixels: Box::new([0; crate::dataset::PIXELS]) }
+        Sample { line: 0, label, votes, pixels: Box::new([0; crate::dataset::PIXELS]) }
     }
 
     fn spec(json: &str) -> NetworkSpec {

@@ -16,6 +16,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use crate::audit;
 use crate::batches::{Batches, Blend};
 use crate::checkpoint::{self, Checkpoint, EpochReport, RunState};
 use crate::config::{TrainingConfig, Validation};
@@ -43,7 +44,13 @@ pub(crate) fn train(
     resume: bool,
 ) -> Result<PathBuf> {
     config.check()?;
-    let dataset = Dataset::read_with_votes(&config.data, config.labels.as_deref())?.only(spec.labels());
+    let mut dataset = Dataset::read_with_votes(&config.data, config.labels.as_deref())?.only(spec.labels());
+    if config.leave_out_copies {
+        let copies = audit::leaked(&dataset.training, &[&dataset.public, &dataset.private]);
+        println!("{} training rows stand in a test split too and are left out", copies.len());
+        let mut row = 0..;
+        dataset.training.retain(|_| row.next().is_none_or(|row| !copies.contains(&row)));
+    }
     let (validation, training) = match config.validation {
         Validation::PublicTest => (dataset.public, dataset.training),
         Validation::Stratified { share } => dataset.split_training(share, config.seed),

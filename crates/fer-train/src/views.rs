@@ -68,7 +68,7 @@ mod tests {
     fn the_first_view_is_what_serving_sees_and_the_others_move_and_mirror_it() {
         let spec = NetworkSpec::from_json(include_str!("../../../configs/models/vgg-fer.json")).unwrap();
         let pixels = Box::new(std::array::from_fn(|i| (i % SIDE * 3 + i / SIDE) as u8));
-        let sample = Sample { label: Emotion::Happy, votes: None, pixels };
+        let sample = Sample { line: 0, label: Emotion::Happy, votes: None, pixels };
         let view = |number: usize| {
             let mut pixels = Vec::new();
             Views::TenCrop.append(number, &sample, &spec, &mut pixels);
