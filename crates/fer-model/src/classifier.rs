@@ -56,9 +56,9 @@ impl Classifier {
         })
     }
 
-    /// A face of a picture; see [`FaceCrop::extract`].
-    pub fn crop(&self, image: &RgbImage, face: &FacePlace) -> Option<FaceCrop> {
-        FaceCrop::extract(image, face, CropRule::default(), self.preprocessing.face_size(self.input))
+    /// A face of a picture, of the size that the network wants; see [`FaceCrop::extract`].
+    pub fn crop(&self, image: &RgbImage, face: &FacePlace, rule: CropRule) -> Option<FaceCrop> {
+        FaceCrop::extract(image, face, rule, self.preprocessing.face_size(self.input))
     }
 
     /// Probabilities of each face, calibrated by the bundle's temperature.

@@ -14,8 +14,10 @@ mod device;
 mod ema;
 mod evaluate;
 mod export;
+mod keras;
 mod metrics;
 mod optimizer;
+mod predict;
 mod progress;
 mod schedule;
 mod shards;
@@ -58,6 +60,8 @@ enum Command {
     Summary(SummaryArgs),
     /// Score a bundle on one split, plain and with test-time augmentation.
     Evaluate(evaluate::EvaluateArgs),
+    /// Answer for pictures of faces.
+    Predict(predict::PredictArgs),
     /// Find faces that stand in a data set twice, above all across splits.
     Audit(audit::AuditArgs),
     /// Write a bundle in another form.
@@ -146,6 +150,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => train(&cli.train),
         Some(Command::Train(args)) => train(&args),
+        Some(Command::Predict(args)) => predict::run(&args),
         Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Summary(args)) => Summary::of(&read_spec(&args.model)?).print(args.json),
         Some(Command::Evaluate(args)) => evaluate::run(&args),

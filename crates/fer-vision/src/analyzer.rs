@@ -6,7 +6,7 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use fer_detect::{Bounds, DetectError, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
 use fer_engine::Engine;
-use fer_model::{Bundle, Classifier, ClassifyError, FacePlace};
+use fer_model::{Bundle, Classifier, ClassifyError, CropRule, FacePlace};
 use image::RgbImage;
 
 use crate::analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing, milliseconds};
@@ -98,7 +98,7 @@ impl Analyzer {
                 let Bounds { x, y, width, height } = face.bounds;
                 let eyes = [face.landmarks.left_eye, face.landmarks.right_eye];
                 let place = FacePlace { bounds: [x, y, width, height], eyes };
-                Some((face, self.classifier.crop(image, &place)?))
+                Some((face, self.classifier.crop(image, &place, CropRule::default())?))
             })
             .unzip();
         let emotions = self.classifier.classify(&crops)?;

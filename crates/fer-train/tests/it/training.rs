@@ -77,6 +77,12 @@ fn a_run_from_data_to_export() {
     assert!(private["accuracy"].as_f64().unwrap() > 0.9, "{private}");
     assert_eq!(private["per_class"].as_object().unwrap().keys().collect::<Vec<_>>(), ["happy", "sad"]);
     assert!(private["per_class"]["happy"]["recall"].is_f64(), "{private}");
+    for key in ["accuracy_tta", "accuracy_ten_crop", "balanced_accuracy", "ece"] {
+        assert!(private[key].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{key}: {private}");
+    }
+    let confusion = private["confusion"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+    assert_eq!(confusion.map(|count| count.as_u64().unwrap()).sum::<u64>(), 16);
+    assert_eq!((&public["private_scorings"], &private["private_scorings"]), (&Value::Null, &json!(1)));
     let manifest: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
     assert_eq!(manifest["scores"]["PublicTest"]["accuracy"], public["accuracy"]);
     assert!(manifest["scores"]["PrivateTest"].is_null(), "training does not look at PrivateTest");
@@ -87,6 +93,7 @@ fn a_run_from_data_to_export() {
     );
     let recorded: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
     assert_eq!(recorded["scores"]["PrivateTest"]["accuracy"], private["accuracy"]);
+    assert_eq!(recorded["training"]["private_scorings"], 2);
     assert_eq!(recorded["weights"], manifest["weights"]);
 
     succeeds(program(folder).args(["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx"]));
@@ -99,6 +106,60 @@ fn a_run_from_data_to_export() {
     let half = ["export", "--bundle", "runs/whole/bundle", "--format", "bundle-f16", "--out", "half"];
     succeeds(program(folder).args(half));
     assert!(fer_model::Bundle::open(&folder.join("half")).is_ok());
+    let keras = ["export", "--bundle", "runs/whole/bundle", "--format", "keras", "--out", "small.keras.json"];
+    succeeds(program(folder).args(keras));
+    let keras: Value = serde_json::from_slice(&fs::read(folder.join("small.keras.json")).unwrap()).unwrap();
+    assert_eq!(keras["config"]["layers"].as_array().unwrap().len(), 8, "{keras}");
+
+    predicts(folder);
+}
+
+/// Pictures of faces by folder, glob and name, with the bundle that was trained just before.
+fn predicts(folder: &Path) {
+    fs::create_dir(folder.join("faces")).unwrap();
+    for (name, level) in [("bright.png", 210), ("dark.jpg", 80)] {
+        let picture = image::GrayImage::from_pixel(60, 60, image::Luma([level]));
+        picture.save(folder.join("faces").join(name)).unwrap();
+    }
+    fs::write(folder.join("faces/notes.txt"), "no picture").unwrap();
+    let predict = |arguments: &[&str]| {
+        let mut command = program(folder);
+        command.args(["predict", "--bundle", "runs/whole/bundle"]).args(arguments);
+        command
+    };
+    let json: Value = serde_json::from_str(&succeeds(&mut predict(&["faces", "--json"]))).unwrap();
+    let dominant = |i: usize| json[i]["dominant"].as_str().unwrap();
+    assert_eq!((json.as_array().unwrap().len(), dominant(0), dominant(1)), (2, "happy", "sad"));
+    assert!(json[0]["probabilities"]["happy"].as_f64().unwrap() > 0.5);
+    succeeds(&mut predict(&["faces/*.png", "--format", "csv", "--out", "answers.csv"]));
+    let csv = fs::read_to_string(folder.join("answers.csv")).unwrap();
+    assert!(csv.starts_with("path,dominant,angry,") && csv.contains("faces/bright.png,happy,"), "{csv}");
+    assert!(refusal(&mut predict(&["nothing*.png"])).contains("nothing*.png: no such picture"));
+    let one_is_none = predict(&["faces/notes.txt", "faces/dark.jpg"]).output().unwrap();
+    assert!(!one_is_none.status.success());
+    assert!(String::from_utf8_lossy(&one_is_none.stderr).contains("faces/notes.txt"));
+    assert!(String::from_utf8_lossy(&one_is_none.stdout).contains("sad"), "the others are answered");
+}
+
+#[test]
+fn an_audit_leaves_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let lines: Vec<String> =
+        fs::read_to_string(folder.join("faces.csv")).unwrap().lines().map(str::to_owned).collect();
+    // The first training row once more, in the public test.
+    let planted = lines[1].replace("Training", "PublicTest");
+    fs::write(folder.join("faces.csv"), [&lines[..], &[planted]].concat().join("\n")).unwrap();
+    let printed = succeeds(program(folder).args(["audit", "--data", "faces.csv", "--json"]));
+    let report: Value = serde_json::from_str(&printed).unwrap();
+    let list = report["list"].as_array().unwrap();
+    let found = list.iter().find(|pair| pair["lines"] == json!([2, 138])).unwrap();
+    assert_eq!(found["splits"], json!(["Training", "PublicTest"]));
+    assert_eq!(fs::read(folder.join("runs/audit/audit.json")).unwrap(), printed.trim_end().as_bytes());
+    assert!(image::open(folder.join("runs/audit/pairs.png")).is_ok());
+    let rows: usize = report["training_rows_in_tests"].as_u64().unwrap() as usize;
+    assert!(rows >= 1);
 }
 
 #[test]
