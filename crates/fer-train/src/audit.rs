@@ -186,8 +186,10 @@ pub(crate) fn copies(faces: &[&[u8; PIXELS]]) -> Vec<Pair> {
                     .filter_map(|second| {
                         let mut sides = close(&second);
                         sides.dedup();
+                        // Of equals the last is kept: the face as it is.
                         let best = sides
                             .into_iter()
+                            .rev()
                             .map(|mirrored| {
                                 (best_correlation(faces[first], faces[second], mirrored), mirrored)
                             })

@@ -6,7 +6,7 @@
 //! strides.
 
 use fer_model::NetworkSpec;
-use fer_model::spec::{LayerSpec, Padding, Step};
+use fer_model::spec::{LayerSpec, Padding, Shape, Step};
 use serde_json::{Value, json};
 
 /// The whole model.
@@ -20,7 +20,8 @@ pub(crate) fn model(spec: &NetworkSpec) -> Value {
         "name": "input",
         "inbound_nodes": [],
     }));
-    let output = graph.sequence(&spec.architecture().steps(), "input".to_owned());
+    let first = Tensor { name: "input".to_owned(), shape: spec.architecture().input_shape() };
+    let output = graph.sequence(&spec.architecture().steps(), first).name;
     json!({
         "class_name": "Functional",
         "config": {
@@ -39,22 +40,50 @@ struct Graph {
     layers: Vec<Value>,
 }
 
+/// What a layer gives.
+#[derive(Clone)]
+struct Tensor {
+    /// The layer's.
+    name: String,
+    shape: Shape,
+}
+
+impl Tensor {
+    fn json(&self) -> Value {
+        let shape = match self.shape {
+            Shape::Image { channels, height, width } => json!([null, height, width, channels]),
+            Shape::Vector(features) => json!([null, features]),
+        };
+        json!({
+            "class_name": "__keras_tensor__",
+            "config": {"shape": shape, "dtype": "float32", "keras_history": [self.name, 0, 0]},
+        })
+    }
+}
+
 impl Graph {
-    /// Appends layers behind the one of that name; the name of the last.
-    fn sequence(&mut self, steps: &[Step], mut from: String) -> String {
+    /// Appends layers one after the other; what the last gives.
+    fn sequence(&mut self, steps: &[Step], mut from: Tensor) -> Tensor {
         for step in steps {
             from = self.step(step, from);
         }
         from
     }
 
-    fn step(&mut self, step: &Step, from: String) -> String {
+    fn step(&mut self, step: &Step, from: Tensor) -> Tensor {
         let name = step.name.replace('.', "_");
         let (class, config) = match step.layer {
             LayerSpec::Conv { channels, kernel, stride, padding, groups, bias } => {
                 let from = if padding == Padding::Same && kernel > 1 && stride > 1 {
-                    let config = json!({"padding": kernel / 2});
-                    self.layer("ZeroPadding2D", &format!("{name}_pad"), config, &[from])
+                    let pad = kernel / 2;
+                    let padded = match from.shape {
+                        Shape::Image { channels, height, width } => {
+                            Shape::Image { channels, height: height + 2 * pad, width: width + 2 * pad }
+                        }
+                        vector @ Shape::Vector(_) => vector,
+                    };
+                    let config = json!({"padding": pad});
+                    self.layer("ZeroPadding2D", format!("{name}_pad"), config, &[from], padded)
                 } else {
                     from
                 };
@@ -67,7 +96,7 @@ impl Graph {
                     "groups": groups,
                     "use_bias": bias,
                 });
-                return self.layer("Conv2D", &name, config, &[from]);
+                return self.layer("Conv2D", name, config, &[from], step.output);
             }
             LayerSpec::BatchNorm => {
                 ("BatchNormalization", json!({"axis": -1, "epsilon": 1e-5, "momentum": 0.9}))
@@ -86,27 +115,28 @@ impl Graph {
             LayerSpec::Flatten => ("Flatten", json!({})),
             LayerSpec::Dense { units, bias } => ("Dense", json!({"units": units, "use_bias": bias})),
             LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
-                let ends: Vec<String> =
+                let ends: Vec<Tensor> =
                     step.branches.iter().map(|branch| self.sequence(branch, from.clone())).collect();
                 return match ends.as_slice() {
                     [one] => one.clone(),
-                    _ => self.layer("Add", &name, json!({}), &ends),
+                    _ => self.layer("Add", name, json!({}), &ends, step.output),
                 };
             }
         };
-        self.layer(class, &name, config, &[from])
+        self.layer(class, name, config, &[from], step.output)
     }
 
-    fn layer(&mut self, class: &str, name: &str, mut config: Value, from: &[String]) -> String {
-        config["name"] = name.into();
+    fn layer(
+        &mut self,
+        class: &str,
+        name: String,
+        mut config: Value,
+        from: &[Tensor],
+        shape: Shape,
+    ) -> Tensor {
+        config["name"] = name.as_str().into();
         config["dtype"] = "float32".into();
-        let tensors = from.iter().map(|from| {
-            json!({
-                "class_name": "__keras_tensor__",
-                "config": {"keras_history": [from, 0, 0]},
-            })
-        });
-        let tensors: Vec<Value> = tensors.collect();
+        let tensors: Vec<Value> = from.iter().map(Tensor::json).collect();
         let arguments = if let [one] = tensors.as_slice() { json!([one]) } else { json!([tensors]) };
         self.layers.push(json!({
             "class_name": class,
@@ -116,7 +146,7 @@ impl Graph {
             "module": "keras.layers",
             "inbound_nodes": [{"args": arguments, "kwargs": {}}],
         }));
-        name.to_owned()
+        Tensor { name, shape }
     }
 }
 
@@ -124,7 +154,6 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fer_model::spec::Shape;
     use std::path::Path;
 
     fn spec(json: &str) -> NetworkSpec {
