@@ -220,7 +220,7 @@ impl Evaluation {
             );
         }
         if let Some(count) = self.private_scorings {
-            println!("this bundle has been scored on PrivateTest {count} times");
+            println!("scorings of this bundle on PrivateTest so far: {count}");
         }
         for found in &self.detected {
             println!(
