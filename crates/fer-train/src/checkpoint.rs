@@ -55,10 +55,15 @@ pub(crate) struct RunState {
 impl RunState {
     /// The epoch with the highest validation accuracy, the first of equals.
     pub(crate) fn best(&self) -> Option<&EpochReport> {
-        self.history.iter().reduce(|best, next| {
-            if next.validation_accuracy > best.validation_accuracy { next } else { best }
-        })
+        best(&self.history)
     }
+}
+
+/// The epoch with the highest validation accuracy, the first of equals.
+pub(crate) fn best(history: &[EpochReport]) -> Option<&EpochReport> {
+    history
+        .iter()
+        .reduce(|best, next| if next.validation_accuracy > best.validation_accuracy { next } else { best })
 }
 
 /// `S` is where the run stands: [`RunState`] for an emotion network.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fer_model::Emotion;
+use image::{GrayImage, Luma, imageops};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -27,6 +28,14 @@ pub(crate) struct Sample {
     pub(crate) pixels: Box<[u8; PIXELS]>,
 }
 
+impl Sample {
+    pub(crate) fn picture(&self) -> GrayImage {
+        GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, y| {
+            Luma([self.pixels[y as usize * SIDE + x as usize]])
+        })
+    }
+}
+
 /// The three parts of FER-2013.
 #[derive(Default)]
 pub(crate) struct Dataset {
@@ -46,6 +55,10 @@ pub(crate) enum DatasetError {
     Read { path: PathBuf, source: csv::Error },
     #[error("{path}: no column '{column}'")]
     Header { path: PathBuf, column: &'static str },
+    #[error("{path}: {source}")]
+    Picture { path: PathBuf, source: image::ImageError },
+    #[error("{0} holds no picture; expected train/<emotion>/*.png or jpg, and test/<emotion>/…")]
+    EmptyFolder(PathBuf),
     #[error("{path}, line {line}, column {column}: {message}")]
     Row { path: PathBuf, line: u64, column: &'static str, message: String },
     #[error("{path}: no {split} row shows {emotion}, which the network is to tell apart")]
@@ -55,14 +68,45 @@ pub(crate) enum DatasetError {
 }
 
 impl Dataset {
-    /// Reads the whole file (35,887 rows, 83 MB as pixels).
+    /// Reads the whole CSV (35,887 rows, 83 MB as pixels), or a folder of pictures: `train/<emotion>/…` are the training
+    /// rows, `test/<emotion>/…` the private test, since they are not to be chosen by.
     pub(crate) fn read(path: &Path) -> Result<Self, DatasetError> {
         Self::read_with_votes(path, None)
+    }
+
+    fn read_folder(path: &Path) -> Result<Self, DatasetError> {
+        let mut dataset = Self::default();
+        let mut number = 0;
+        for (name, split) in [("train", &mut dataset.training), ("test", &mut dataset.private)] {
+            for emotion in Emotion::ALL {
+                let folder = path.join(name).join(emotion.name());
+                for file in pictures(&folder).unwrap_or_default() {
+                    let failed = |source| DatasetError::Picture { path: file.clone(), source };
+                    let face = image::open(&file).map_err(failed)?.into_luma8();
+                    let side = SIDE as u32;
+                    let face = match face.dimensions() {
+                        (width, height) if (width, height) == (side, side) => face,
+                        _ => imageops::resize(&face, side, side, imageops::FilterType::Triangle),
+                    };
+                    let mut pixels = Box::new([0; PIXELS]);
+                    pixels.copy_from_slice(face.as_raw());
+                    number += 1;
+                    split.push(Sample { line: number, label: emotion, votes: None, pixels });
+                }
+            }
+        }
+        if number == 0 {
+            return Err(DatasetError::EmptyFolder(path.to_owned()));
+        }
+        Ok(dataset)
     }
 
     /// The same with FER+ votes from a second file, a row for each: training rows without a vote for one of the seven
     /// emotions are left out, test rows keep their label alone.
     pub(crate) fn read_with_votes(path: &Path, votes: Option<&Path>) -> Result<Self, DatasetError> {
+        if path.is_dir() && votes.is_none() {
+            return Self::read_folder(path);
+        }
         let mut table = Table::open(path)?;
         let columns = [table.column("emotion")?, table.column("pixels")?];
         let voted = votes.map(|votes| Ok((votes, read_votes(votes)?))).transpose()?;
@@ -143,6 +187,18 @@ pub(crate) fn require_classes(
         Some(&emotion) => Err(DatasetError::MissingClass { path: path.to_owned(), split, emotion }),
         None => Ok(()),
     }
+}
+
+/// The pictures of a folder by name.
+pub(crate) fn pictures(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    files.retain(|file| {
+        let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        ["jpg", "jpeg", "png", "webp"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    });
+    files.sort();
+    Ok(files)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,6 +346,27 @@ mod tests {
         let face = vec!["7"; PIXELS].join(" ");
         let rows: String = rows.iter().map(|(e, usage)| format!("{e},{face},{usage}\n")).collect();
         format!("emotion,pixels,Usage\n{rows}")
+    }
+
+    #[test]
+    fn a_folder_of_pictures_is_read_by_emotion() {
+        let folder = tempfile::tempdir().unwrap();
+        for (place, level, side) in
+            [("train/happy/b.png", 10, 48), ("train/sad/a.png", 20, 96), ("test/sad/c.jpg", 30, 48)]
+        {
+            let file = folder.path().join(place);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            GrayImage::from_pixel(side, side, Luma([level])).save(file).unwrap();
+        }
+        let dataset = Dataset::read(folder.path()).unwrap();
+        let of = |sample: &Sample| (sample.label, sample.pixels[PIXELS / 2]);
+        assert_eq!(
+            dataset.training.iter().map(of).collect::<Vec<_>>(),
+            [(Emotion::Happy, 10), (Emotion::Sad, 20)]
+        );
+        assert_eq!(of(&dataset.private[0]), (Emotion::Sad, 30));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(Dataset::read(empty.path()).err().unwrap().to_string().contains("train/<emotion>"));
     }
 
     #[test]

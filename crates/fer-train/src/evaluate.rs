@@ -11,6 +11,7 @@ use crate::dataset::{Dataset, Sample};
 use crate::detected;
 use crate::device::ComputeArgs;
 use crate::metrics::{Metrics, fit_temperature, softmax};
+use crate::report;
 use crate::shards::{Shards, most_probable};
 use crate::views::Views;
 
@@ -25,6 +26,9 @@ pub(crate) struct EvaluateArgs {
     /// Which part of it.
     #[arg(long, value_enum)]
     split: Split,
+    /// Folder of the report (HTML, JSON, PNG, SVG); runs/<network>/evaluation-<split> if not given.
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -90,22 +94,22 @@ impl Split {
 
 /// What one split says about a bundle.
 #[derive(serde::Serialize)]
-struct Evaluation {
-    split: &'static str,
+pub(crate) struct Evaluation {
+    pub(crate) split: &'static str,
     /// Single pass.
     #[serde(flatten)]
-    plain: Metrics,
+    pub(crate) plain: Metrics,
     /// Mean of face and mirrored face.
-    accuracy_tta: f64,
-    accuracy_tta_interval: [f64; 2],
+    pub(crate) accuracy_tta: f64,
+    pub(crate) accuracy_tta_interval: [f64; 2],
     /// Mean of ten crops.
-    accuracy_ten_crop: f64,
-    accuracy_ten_crop_interval: [f64; 2],
+    pub(crate) accuracy_ten_crop: f64,
+    pub(crate) accuracy_ten_crop_interval: [f64; 2],
     /// By which logits are divided, as the bundle says.
-    temperature: f32,
+    pub(crate) temperature: f32,
     /// How often this bundle has been scored on PrivateTest, this time included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    private_scorings: Option<u64>,
+    pub(crate) private_scorings: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     detected: Vec<DetectedScore>,
 }
@@ -131,9 +135,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     if args.record && args.split == Split::Public {
         temperature = fit_temperature(&plain[0], &truth(samples, spec)) as f32;
     }
-    let metrics = |views: &[Vec<Vec<f32>>]| average(views, samples, spec, f64::from(temperature));
-    let [flip, ten] = [Views::Flip, Views::TenCrop].map(|views| metrics(&logits(views)));
-    let plain = metrics(&plain);
+    let probabilities = |views: &[Vec<Vec<f32>>]| mean(views, samples.len(), f64::from(temperature));
+    let metrics = |probabilities: &[Vec<f64>]| Metrics::of(probabilities, &labels(samples), spec.labels());
+    let [flip, ten] = [Views::Flip, Views::TenCrop].map(|views| metrics(&probabilities(&logits(views))));
+    let probabilities = probabilities(&plain);
+    let plain = metrics(&probabilities);
     let private_scorings = count_private(&bundle, args)?;
     if args.record {
         let bundle = Bundle::open(&args.bundle)?;
@@ -159,10 +165,16 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         private_scorings,
         detected: found,
     };
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(spec.name()).join(format!("evaluation-{split}")));
+    report::write(&evaluation, &bundle, samples, &probabilities, &out)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
     } else {
         evaluation.print();
+        println!("the report is {}", out.join("index.html").display());
     }
     Ok(())
 }
@@ -239,7 +251,8 @@ impl Evaluation {
 
 /// Single-pass figures of a network that is not calibrated.
 pub(crate) fn measure(shards: &Shards, network: &Network, spec: &NetworkSpec, samples: &[Sample]) -> Metrics {
-    average(&view_logits(shards, network, spec, samples, Views::Plain), samples, spec, 1.0)
+    let logits = view_logits(shards, network, spec, samples, Views::Plain);
+    Metrics::of(&mean(&logits, samples.len(), 1.0), &labels(samples), spec.labels())
 }
 
 /// Place of each face's label among the network's.
@@ -266,19 +279,22 @@ fn view_logits(
     (0..views.count()).map(view).collect()
 }
 
-/// Figures of the mean over several views' probabilities.
-fn average(views: &[Vec<Vec<f32>>], samples: &[Sample], spec: &NetworkSpec, temperature: f64) -> Metrics {
-    let mean = |face: usize| {
-        let mut sum = vec![0.0; spec.labels().len()];
+/// Mean of several views' probabilities for each of so many faces.
+fn mean(views: &[Vec<Vec<f32>>], faces: usize, temperature: f64) -> Vec<Vec<f64>> {
+    let of = |face: usize| {
+        let mut sum: Vec<f64> = Vec::new();
         for view in views {
             let probabilities = softmax(&view[face], temperature);
+            sum.resize(probabilities.len(), 0.0);
             sum.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p / views.len() as f64);
         }
         sum
     };
-    let probabilities: Vec<Vec<f64>> = (0..samples.len()).map(mean).collect();
-    let truth: Vec<Emotion> = samples.iter().map(|sample| sample.label).collect();
-    Metrics::of(&probabilities, &truth, spec.labels())
+    (0..faces).map(of).collect()
+}
+
+fn labels(samples: &[Sample]) -> Vec<Emotion> {
+    samples.iter().map(|sample| sample.label).collect()
 }
 
 /// What came of faces that a detector had to find first.

@@ -5,7 +5,9 @@
 mod audit;
 mod augment;
 mod batches;
+mod charts;
 mod checkpoint;
+mod compare;
 mod config;
 mod dataset;
 mod detected;
@@ -13,14 +15,17 @@ mod detector;
 mod device;
 mod ema;
 mod evaluate;
+mod explore;
 mod export;
 mod keras;
 mod metrics;
 mod optimizer;
 mod predict;
 mod progress;
+mod report;
 mod schedule;
 mod shards;
+mod sheet;
 mod summary;
 mod targets;
 mod train;
@@ -62,6 +67,10 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Answer for pictures of faces.
     Predict(predict::PredictArgs),
+    /// Show what is in a data set: counts, statistics, sample faces and mean faces.
+    Explore(explore::ExploreArgs),
+    /// Put runs side by side.
+    Compare(compare::CompareArgs),
     /// Find faces that stand in a data set twice, above all across splits.
     Audit(audit::AuditArgs),
     /// Write a bundle in another form.
@@ -150,6 +159,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => train(&cli.train),
         Some(Command::Train(args)) => train(&args),
+        Some(Command::Explore(args)) => explore::run(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Predict(args)) => predict::run(&args),
         Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Summary(args)) => Summary::of(&read_spec(&args.model)?).print(args.json),

@@ -10,11 +10,10 @@ use fer_model::bundle::write_whole;
 use fer_model::{Bundle, Classifier, CropRule, Emotion, FacePlace, Probabilities};
 use serde::Serialize;
 
+use crate::dataset::pictures;
+
 /// The bundle that ships with the program.
 const DEFAULT_BUNDLE: &str = "assets/models/emotion";
-
-/// What is looked for in a folder.
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 #[derive(Args)]
 pub(crate) struct PredictArgs {
@@ -107,14 +106,7 @@ fn find(arguments: &[String]) -> Result<Vec<PathBuf>> {
         }
         let before = found.len();
         if path.is_dir() {
-            let entries =
-                std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-            files.retain(|file| {
-                let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
-                EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
-            });
-            files.sort();
+            let files = pictures(path).with_context(|| format!("cannot read {}", path.display()))?;
             found.extend(files);
         } else {
             let matches = glob::glob(argument).with_context(|| format!("'{argument}' is no glob"))?;

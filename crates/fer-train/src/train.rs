@@ -18,6 +18,7 @@ use rand::seq::SliceRandom;
 
 use crate::audit;
 use crate::batches::{Batches, Blend};
+use crate::charts;
 use crate::checkpoint::{self, Checkpoint, EpochReport, RunState};
 use crate::config::{TrainingConfig, Validation};
 use crate::dataset::{Dataset, Sample, require_classes};
@@ -175,6 +176,10 @@ impl Run<'_> {
             let json = serde_json::to_string_pretty(&self.state.history)?;
             write_whole(&self.folder.join("history.json"), json.as_bytes())
                 .context("cannot write history.json")?;
+            let name =
+                self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let curves = charts::learning_curves(&[(name, self.state.history.clone())])?;
+            charts::write(&curves, self.folder, "curves")?;
             println!(
                 "epoch {:>3}/{}  loss {:.4}  training {:.2} %  {} {:.2} %{}  {:.0} images/s",
                 report.epoch,

@@ -97,6 +97,20 @@ fn a_run_from_data_to_export() {
     assert_eq!(recorded["weights"], manifest["weights"]);
 
     succeeds(program(folder).args(["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx"]));
+    let report = fs::read_to_string(folder.join("runs/small/evaluation-private/index.html")).unwrap();
+    assert!(report.contains("small on the private test") && report.contains("Most confidently wrong"));
+    for file in ["evaluation.json", "confusion.png", "confusion.svg", "reliability.png", "mistakes.png"] {
+        assert!(folder.join("runs/small/evaluation-private").join(file).is_file(), "{file}");
+    }
+    assert!(folder.join("runs/whole/curves.png").is_file());
+    succeeds(program(folder).args(["compare", "runs/whole"]));
+    assert!(folder.join("runs/compare/compare.svg").is_file());
+    let explored = succeeds(program(folder).args(["explore", "--data", "faces.csv", "--json"]));
+    let explored: Value = serde_json::from_str(&explored).unwrap();
+    assert_eq!(explored["splits"][0]["counts"][3], json!(["happy", 48]));
+    for file in ["counts.svg", "samples.png", "means.png"] {
+        assert!(folder.join("runs/explore").join(file).is_file(), "{file}");
+    }
     let onnx = fs::read(folder.join("small.onnx")).unwrap();
     let mut session = fer_engine::Engine::tract().open(&onnx).unwrap();
     let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
