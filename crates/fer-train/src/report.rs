@@ -15,7 +15,7 @@ use crate::sheet::{Sheet, escape};
 
 /// Most confidently wrong faces that are shown.
 const SHOWN: usize = 40;
-const ACROSS: usize = 10;
+const ACROSS: usize = 8;
 
 /// Writes index.html, evaluation.json and the pictures into a folder. `probabilities` has a row for each sample.
 pub(crate) fn write(

@@ -12,7 +12,7 @@ use image::{GrayImage, ImageFormat};
 use crate::charts;
 
 /// Side of a face, and space for the text below it and the name of its row.
-const FACE: usize = 72;
+const FACE: usize = 96;
 const TEXT: usize = 16;
 const NAME: usize = 76;
 
@@ -61,7 +61,7 @@ impl Sheet {
                     let (middle, below) = (x + FACE / 2, y + FACE + TEXT - 4);
                     write!(
                         svg,
-                        "<text x=\"{middle}\" y=\"{below}\" font-size=\"11\" text-anchor=\"middle\">{}</text>",
+                        "<text x=\"{middle}\" y=\"{below}\" font-size=\"10\" text-anchor=\"middle\">{}</text>",
                         escape(text)
                     )?;
                 }
