@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use fer_model::Emotion;
 use fer_model::bundle::write_whole;
-use image::{GrayImage, ImageFormat};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::dataset::{Dataset, PIXELS, SIDE, Sample};
+use crate::sheet::Sheet;
 
 /// Bits in which the hashes of two candidates may differ.
 const MOST_BITS: u32 = 10;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &AuditArgs) -> Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
     let json = serde_json::to_string_pretty(&report)?;
     write_whole(&args.out.join("audit.json"), json.as_bytes()).context("cannot write audit.json")?;
-    draw(&faces, &pairs, &args.out.join("pairs.png"))?;
+    sheet(&faces, &pairs).write(&args.out, "pairs")?;
     if args.json {
         println!("{json}");
     } else {
@@ -275,34 +275,29 @@ fn correlation(first: &[f32; PIXELS], second: &[u8; PIXELS], [x, y]: [i32; 2]) -
     }
 }
 
-/// The first pairs across splits, then the others, side by side.
-fn draw(faces: &[(&'static str, &Sample)], pairs: &[Pair], path: &Path) -> Result<()> {
-    const ACROSS: usize = 8;
-    const ROWS: usize = 12;
-    const GAP: usize = 8;
+/// The first pairs, those across splits before the others, side by side with their labels.
+fn sheet(faces: &[(&'static str, &Sample)], pairs: &[Pair]) -> Sheet {
+    const PAIRS_ACROSS: usize = 5;
+    const SHOWN: usize = 60;
+    let within = |pair: &&Pair| faces[pair.first].0 == faces[pair.second].0;
     let mut shown: Vec<&Pair> = pairs.iter().collect();
-    shown.sort_by_key(|pair| faces[pair.first].0 == faces[pair.second].0);
-    shown.truncate(ACROSS * ROWS);
-    let (width, height) = (2 * SIDE + GAP, SIDE + GAP);
-    let rows = shown.len().div_ceil(ACROSS).max(1);
-    let mut sheet =
-        GrayImage::from_pixel((ACROSS * width) as u32, (rows * height) as u32, image::Luma([255]));
-    for (place, pair) in shown.into_iter().enumerate() {
-        for (side, face) in [pair.first, pair.second].into_iter().enumerate() {
-            let (left, top) = (place % ACROSS * width + side * SIDE, place / ACROSS * height);
-            for (i, &luma) in faces[face].1.pixels.iter().enumerate() {
-                sheet.put_pixel((left + i % SIDE) as u32, (top + i / SIDE) as u32, image::Luma([luma]));
-            }
-        }
+    shown.sort_by_key(within);
+    shown.truncate(SHOWN);
+    let mut sheet = Sheet::new(2 * PAIRS_ACROSS);
+    for row in shown.chunks(PAIRS_ACROSS) {
+        let both = row.iter().flat_map(|pair| [pair.first, pair.second]);
+        let face = |(split, sample): (&str, &Sample)| {
+            (sample.picture(), format!("{} {}", split.trim_end_matches("Test"), sample.label.name()))
+        };
+        sheet.row("", both.map(|place| face(faces[place])).collect());
     }
-    let mut png = std::io::Cursor::new(Vec::new());
-    sheet.write_to(&mut png, ImageFormat::Png)?;
-    write_whole(path, png.get_ref()).with_context(|| format!("cannot write {}", path.display()))
+    sheet
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::GrayImage;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 

@@ -56,6 +56,12 @@ pub(crate) fn train(
         Validation::PublicTest => (dataset.public, dataset.training),
         Validation::Stratified { share } => dataset.split_training(share, config.seed),
     };
+    ensure!(
+        !validation.is_empty(),
+        "{} has no PublicTest rows to choose the best epoch by; --set validation.kind=stratified takes a fifth of the \
+         training rows for it",
+        config.data.display()
+    );
     require_classes(&training, spec.labels(), "Training", &config.data)?;
     require_classes(&validation, spec.labels(), config.validation.name(), &config.data)?;
     let steps = training.len() / config.batch_size;

@@ -298,6 +298,10 @@ fn what_is_wrong_is_said_in_one_line() {
     assert!(wrong.contains("layer 6 (dense)") && wrong.contains("flatten"), "{wrong}");
     let six = refusal(train(folder, "none").args(["--model", "seven.json"]));
     assert!(six.contains("no Training row shows angry"), "{six}");
+    let data = fs::read_to_string(folder.join("faces.csv")).unwrap();
+    fs::write(folder.join("no-public.csv"), data.replace("PublicTest", "PrivateTest")).unwrap();
+    let no_public = refusal(train(folder, "none").args(["--data", "no-public.csv"]));
+    assert!(no_public.contains("validation.kind=stratified"), "{no_public}");
     let large = refusal(train(folder, "none").args(["--batch-size", "97"]));
     assert!(large.contains("batch_size 97 is larger than the 96 training rows"), "{large}");
     let field = refusal(train(folder, "none").args(["--set", "momentun=0.9"]));
