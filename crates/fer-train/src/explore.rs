@@ -71,26 +71,18 @@ pub(crate) fn run(args: &ExploreArgs) -> Result<()> {
     charts::write(&charts::counts(&Emotion::ALL.map(Emotion::name), &groups)?, &args.out, "counts")?;
     samples(&dataset.training, args.seed).write(&args.out, "samples")?;
     means(&dataset.training).write(&args.out, "means")?;
-    let json = serde_json::to_string_pretty(&Exploration { splits: figures })?;
+    let exploration = Exploration { splits: figures };
+    let json = serde_json::to_string_pretty(&exploration)?;
     write_whole(&args.out.join("explore.json"), json.as_bytes()).context("cannot write explore.json")?;
     if args.json {
         println!("{json}");
         return Ok(());
     }
-    let parsed: serde_json::Value = serde_json::from_str(&json)?;
-    for split in parsed["splits"].as_array().into_iter().flatten() {
-        let counts = split["counts"].as_array().into_iter().flatten();
+    for SplitFigures { split, faces, counts, mean, std, blank } in &exploration.splits {
         let counts: Vec<String> =
-            counts.map(|pair| format!("{} {}", pair[0].as_str().unwrap_or_default(), pair[1])).collect();
-        println!(
-            "{}: {} faces ({}), pixels {:.3} ± {:.3}, {} blank",
-            split["split"].as_str().unwrap_or_default(),
-            split["faces"],
-            counts.join(", "),
-            split["mean"].as_f64().unwrap_or_default(),
-            split["std"].as_f64().unwrap_or_default(),
-            split["blank"]
-        );
+            counts.iter().map(|(emotion, count)| format!("{} {count}", emotion.name())).collect();
+        let counts = counts.join(", ");
+        println!("{split}: {faces} faces ({counts}), pixels {mean:.3} ± {std:.3}, {blank} blank");
     }
     println!("counts, samples and means, as PNG and SVG, are in {}", args.out.display());
     Ok(())
