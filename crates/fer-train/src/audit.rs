@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -214,16 +215,23 @@ fn shifted(face: &[u8; PIXELS], [x, y]: [i32; 2], mirrored: bool) -> Box<[f32; P
     }))
 }
 
-/// Whether each of the 8×8 lowest cosine frequencies, but the constant one, is above their median.
-fn hash(face: &[f32; PIXELS]) -> u64 {
-    const LOW: usize = 8;
+/// Frequencies of the hash along each axis.
+const LOW: usize = 8;
+
+/// The cosines of those frequencies at each pixel.
+static BASIS: LazyLock<[[f32; SIDE]; LOW]> = LazyLock::new(|| {
     let cosine = |frequency: usize, at: usize| {
         (std::f32::consts::PI * frequency as f32 * (2 * at + 1) as f32 / (2 * SIDE) as f32).cos()
     };
-    let basis: [[f32; SIDE]; LOW] = std::array::from_fn(|f| std::array::from_fn(|at| cosine(f, at)));
+    std::array::from_fn(|frequency| std::array::from_fn(|at| cosine(frequency, at)))
+});
+
+/// Whether each of the 8×8 lowest cosine frequencies, but the constant one, is above their median.
+fn hash(face: &[f32; PIXELS]) -> u64 {
+    let basis = &*BASIS;
     let mut rows = [[0.0_f32; LOW]; SIDE];
     for (row, line) in rows.iter_mut().zip(face.chunks_exact(SIDE)) {
-        for (value, basis) in row.iter_mut().zip(&basis) {
+        for (value, basis) in row.iter_mut().zip(basis) {
             *value = basis.iter().zip(line).map(|(a, b)| a * b).sum();
         }
     }
