@@ -1,7 +1,8 @@
 //! The bundle: the one artefact that passes from training to serving.
 //!
 //! A folder with `model.json` (what the model is, how it was trained, what it scored) and
-//! `weights.safetensors`. Opening one checks everything that serving relies on.
+//! `weights.safetensors`. Opening one checks everything that serving relies on. The model is one network, or an ensemble:
+//! `members` that see the same input and whose probabilities are averaged.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,9 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::onnx;
 use crate::spec::NetworkSpec;
-use crate::weights::{Weights, WeightsDtype, WeightsError};
+use crate::weights::{Arrays, Weights, WeightsDtype, WeightsError, read_arrays, write_arrays};
 
 /// The version that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -51,8 +53,16 @@ pub struct Score {
 pub struct Manifest {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Name, input, preprocessing, labels and layers.
-    pub network: NetworkSpec,
+    /// Name, input, preprocessing, labels and layers of the one network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSpec>,
+    /// An ensemble's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// An ensemble's networks, in place of the one. In the weights file, the tensors of the first have names that begin
+    /// with `members.0.`, and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<NetworkSpec>,
     /// Where the numbers are.
     pub weights: WeightsEntry,
     /// Logits are divided by it before the softmax; 1 until fitted.
@@ -68,10 +78,34 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The network's name.
-    pub fn name(&self) -> &str {
-        self.network.name()
+    /// The networks, at least one, and the name of the whole.
+    fn networks(&self) -> Result<(&[NetworkSpec], &str), String> {
+        match (&self.network, self.members.as_slice(), &self.name) {
+            (Some(network), [], None) => Ok((std::slice::from_ref(network), network.name())),
+            (None, members @ [first, others @ ..], Some(name)) => {
+                match others.iter().find(|other| !fit(first, other)) {
+                    Some(other) => Err(unfit(first, other)),
+                    None => Ok((members, name)),
+                }
+            }
+            _ => Err("expected either 'network', or 'name' and 'members'".to_owned()),
+        }
     }
+}
+
+/// Whether two networks can be members of one ensemble.
+fn fit(a: &NetworkSpec, b: &NetworkSpec) -> bool {
+    (a.input(), a.preprocessing(), a.labels()) == (b.input(), b.preprocessing(), b.labels())
+}
+
+fn unfit(a: &NetworkSpec, b: &NetworkSpec) -> String {
+    let what = if a.labels() == b.labels() { "input and preprocessing" } else { "labels" };
+    format!("{} and {} have different {what}, so their answers cannot be averaged", a.name(), b.name())
+}
+
+/// Of a member's tensors in the file.
+fn prefix(member: usize) -> String {
+    format!("members.{member}.")
 }
 
 /// Why a bundle is refused.
@@ -120,7 +154,8 @@ pub enum BundleError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bundle {
     manifest: Manifest,
-    weights: Weights,
+    /// Those of each network.
+    weights: Vec<Weights>,
 }
 
 impl Bundle {
@@ -167,7 +202,8 @@ impl Bundle {
             let expected = entry.sha256.clone();
             return Err(BundleError::Hash { file: entry.file.clone(), found, expected });
         }
-        let weights = Weights::from_safetensors(manifest.network.architecture(), weights)
+        let (networks, _) = manifest.networks().map_err(BundleError::Manifest)?;
+        let weights = split(networks, manifest.members.is_empty(), weights)
             .map_err(|source| BundleError::Weights { file: entry.file.clone(), source })?;
         Ok(Self { manifest, weights })
     }
@@ -177,22 +213,41 @@ impl Bundle {
         &self.manifest
     }
 
-    /// Its architecture.
-    pub fn network(&self) -> &NetworkSpec {
-        &self.manifest.network
+    fn networks(&self) -> (&[NetworkSpec], &str) {
+        self.manifest.networks().unwrap_or_else(|_| unreachable!("checked when it was opened"))
     }
 
-    /// Its numbers.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
+    /// The network's or the ensemble's.
+    pub fn name(&self) -> &str {
+        self.networks().1
+    }
+
+    /// The network; of an ensemble the first, whose input, preprocessing and labels are those of all.
+    pub fn network(&self) -> &NetworkSpec {
+        &self.networks().0[0]
+    }
+
+    /// Each network with its numbers: one, or an ensemble's members.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = (&NetworkSpec, &Weights)> {
+        self.networks().0.iter().zip(&self.weights)
+    }
+
+    /// The graph that serving runs, as ONNX: [`onnx::graph`] or [`onnx::ensemble`].
+    pub fn graph(&self) -> Vec<u8> {
+        let members: Vec<_> =
+            self.members().map(|(network, weights)| (network.architecture(), weights)).collect();
+        match (members.as_slice(), self.manifest.members.is_empty()) {
+            ([(architecture, weights)], true) => onnx::graph(self.name(), architecture, weights),
+            (members, _) => onnx::ensemble(self.name(), members),
+        }
     }
 
     /// The same bundle, to be written again with something changed.
     pub fn draft(&self) -> BundleDraft<'_> {
         let manifest = &self.manifest;
         BundleDraft {
-            network: &manifest.network,
-            weights: &self.weights,
+            members: self.members().collect(),
+            ensemble: manifest.name.clone(),
             dtype: manifest.weights.dtype,
             temperature: manifest.temperature,
             training: manifest.training.clone(),
@@ -206,10 +261,10 @@ impl Bundle {
 /// A bundle about to be written; the hash follows from the weights.
 #[derive(Clone, Debug)]
 pub struct BundleDraft<'a> {
-    /// The architecture.
-    pub network: &'a NetworkSpec,
-    /// The numbers.
-    pub weights: &'a Weights,
+    /// One network with its numbers, or several.
+    pub members: Vec<(&'a NetworkSpec, &'a Weights)>,
+    /// The name of the whole, where that is an ensemble.
+    pub ensemble: Option<String>,
     /// How to store them.
     pub dtype: WeightsDtype,
     /// See [`Manifest`].
@@ -229,15 +284,22 @@ impl BundleDraft<'_> {
     /// an interrupted write leaves a bundle whose hash does not match rather than a wrong one.
     ///
     /// # Errors
-    /// [`BundleError::Io`].
+    /// [`BundleError::Io`]; [`BundleError::Manifest`] where members do not fit together.
     pub fn write(self, folder: &Path) -> Result<(), BundleError> {
-        let weights = self
-            .weights
-            .to_safetensors(self.dtype)
+        let alone = self.ensemble.is_none();
+        let arrays = self.members.iter().enumerate().flat_map(|(member, (_, weights))| {
+            let prefix = if alone { String::new() } else { prefix(member) };
+            weights.iter().map(move |(name, array)| (format!("{prefix}{name}"), array))
+        });
+        let weights = write_arrays(arrays, self.dtype)
             .map_err(|source| BundleError::Weights { file: WEIGHTS_FILE.to_owned(), source })?;
+        let mut networks: Vec<_> = self.members.iter().map(|(network, _)| (*network).clone()).collect();
+        let network = if alone { networks.pop() } else { None };
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
-            network: self.network.clone(),
+            network,
+            name: self.ensemble,
+            members: networks,
             weights: WeightsEntry {
                 file: WEIGHTS_FILE.to_owned(),
                 sha256: sha256(&weights),
@@ -249,6 +311,7 @@ impl BundleDraft<'_> {
             data_licence: self.data_licence,
             card: self.card,
         };
+        manifest.networks().map_err(BundleError::Manifest)?;
         let mut json =
             serde_json::to_string_pretty(&manifest).map_err(|e| BundleError::Manifest(e.to_string()))?;
         json.push('\n');
@@ -265,6 +328,26 @@ impl BundleDraft<'_> {
     }
 }
 
+/// The weights of each network, from the file's bytes.
+fn split(networks: &[NetworkSpec], alone: bool, file: &[u8]) -> Result<Vec<Weights>, WeightsError> {
+    let mut arrays = read_arrays(file)?;
+    let mut weights = Vec::with_capacity(networks.len());
+    for (member, network) in networks.iter().enumerate() {
+        let own: Arrays = if alone {
+            std::mem::take(&mut arrays)
+        } else {
+            let prefix = prefix(member);
+            let named = arrays.extract_if(.., |name, _| name.starts_with(&prefix));
+            named.map(|(name, array)| (name[prefix.len()..].to_owned(), array)).collect()
+        };
+        weights.push(Weights::new(network.architecture(), own)?);
+    }
+    match arrays.into_keys().next() {
+        Some(name) => Err(WeightsError::Unused { name }),
+        None => Ok(weights),
+    }
+}
+
 /// Writes a file so that a reader sees the old bytes or the new ones, never a part: temporary name, sync, rename.
 ///
 /// # Errors
@@ -274,10 +357,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".partial");
     let partial = path.with_file_name(name);
-    let mut file = fs::File::create(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)
+    let written = fs::File::create(&partial)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // On a full disk, half a file is in the way. That it may not be there is no second error.
+        let _ = fs::remove_file(&partial);
+    }
+    written
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -292,8 +382,8 @@ mod tests {
         let network = NetworkSpec::from_json(include_str!("../../../configs/models/cnn6.json")).unwrap();
         let weights = Weights::init(network.architecture(), 3);
         BundleDraft {
-            network: &network,
-            weights: &weights,
+            members: vec![(&network, &weights)],
+            ensemble: None,
             dtype: WeightsDtype::F16,
             temperature: 1.0,
             training: serde_json::json!({"epochs": 1}),
@@ -311,7 +401,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         written(folder.path());
         let bundle = Bundle::open(folder.path()).unwrap();
-        assert_eq!(bundle.manifest().name(), "cnn6");
+        assert_eq!(bundle.name(), "cnn6");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file stays");
     }
 

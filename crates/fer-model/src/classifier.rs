@@ -6,7 +6,6 @@ use fer_engine::{Engine, EngineError, Session, Tensor};
 use image::RgbImage;
 
 use crate::crop::{CropRule, FaceCrop, FacePlace};
-use crate::onnx;
 use crate::spec::{InputSpec, LOGITS};
 use crate::{Bundle, Emotion, Preprocessing, Probabilities};
 
@@ -47,7 +46,7 @@ impl Classifier {
     pub fn new(engine: &Engine, bundle: &Bundle) -> Result<Self, ClassifyError> {
         let network = bundle.network();
         Ok(Self {
-            session: engine.open(&onnx::graph(network.name(), network.architecture(), bundle.weights()))?,
+            session: engine.open(&bundle.graph())?,
             input: network.input(),
             preprocessing: network.preprocessing(),
             labels: network.labels().to_vec(),

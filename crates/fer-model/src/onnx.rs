@@ -1,4 +1,4 @@
-//! The graph that serving runs: architecture and weights as ONNX, built in memory.
+//! The graph that serving runs: architecture and weights as ONNX, built in memory; an ensemble is one graph.
 //!
 //! Input `input` `[n, channels, height, width]`, preprocessed; one output a head, by its name, with the softmax that
 //! it asks for. Height and width are free where the network is fully convolutional. Batch norm is folded where it
@@ -15,7 +15,7 @@ use tract_onnx::pb::{
     type_proto,
 };
 
-use crate::spec::{Architecture, HeadSpec, LayerSpec, Padding, Shape, Step};
+use crate::spec::{Architecture, HeadSpec, LOGITS, LayerSpec, Padding, Shape, Step};
 use crate::weights::{Array, Weights};
 
 /// Name of the graph's input.
@@ -44,6 +44,28 @@ pub fn graph(name: &str, architecture: &Architecture, weights: &Weights) -> Vec<
         outputs.push((head.output.clone(), architecture.output_shape(&range)));
     }
     builder.finish(name, architecture, &outputs)
+}
+
+/// The model file's bytes of an ensemble: output `logits` `[n, labels]` is the logarithm of the mean over the members of
+/// their softmax, and no probability in it is below 1e-37. The members, at least one, are of one input.
+pub fn ensemble(name: &str, members: &[(&Architecture, &Weights)]) -> Vec<u8> {
+    let mut builder = Builder::default();
+    let mut probabilities = Vec::new();
+    for (member, (architecture, weights)) in members.iter().enumerate() {
+        builder.prefix = format!("members.{member}.");
+        INPUT.clone_into(&mut builder.value);
+        builder.layers(&architecture.steps(), weights);
+        builder.push("softmax", "Softmax", vec![builder.value.clone()], vec![int("axis", 1)]);
+        probabilities.push(builder.value.clone());
+    }
+    builder.prefix.clear();
+    builder.push("mean", "Mean", probabilities, vec![]);
+    let floor = builder.initializer("floor", &Array { shape: vec![], values: vec![1e-37] });
+    builder.push("bounded", "Max", vec![builder.value.clone(), floor], vec![]);
+    builder.push(LOGITS, "Log", vec![builder.value.clone()], vec![]);
+    let (architecture, _) = members[0];
+    let output = architecture.output_shape(&(0..architecture.steps().len()));
+    builder.finish(name, architecture, &[(LOGITS.to_owned(), output)])
 }
 
 /// A batch norm as `x * scale + shift`, in double precision.
@@ -82,6 +104,8 @@ struct Builder {
     initializers: Vec<TensorProto>,
     /// The value that the next node takes.
     value: String,
+    /// Of all names.
+    prefix: String,
 }
 
 impl Builder {
@@ -194,26 +218,31 @@ impl Builder {
     ) {
         let mut input = vec![self.value.clone()];
         for (role, array) in parameters {
-            let name = step.parameter_name(role);
-            input.push(name.clone());
-            self.initializers.push(TensorProto {
-                dims: array.shape.iter().map(|&side| side as i64).collect(),
-                data_type: DataType::Float as i32,
-                name,
-                raw_data: array.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-                ..TensorProto::default()
-            });
+            input.push(self.initializer(&step.parameter_name(role), &array));
         }
         self.push(&step.name, operator, input, attributes);
     }
 
+    /// A constant; returns its full name.
+    fn initializer(&mut self, name: &str, array: &Array) -> String {
+        let name = format!("{}{name}", self.prefix);
+        self.initializers.push(TensorProto {
+            dims: array.shape.iter().map(|&side| side as i64).collect(),
+            data_type: DataType::Float as i32,
+            name: name.clone(),
+            raw_data: array.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
     /// An operator whose result, of the same name, is the value from now on.
     fn push(&mut self, name: &str, operator: &str, input: Vec<String>, attribute: Vec<AttributeProto>) {
-        name.clone_into(&mut self.value);
+        self.value = format!("{}{name}", self.prefix);
         self.nodes.push(NodeProto {
             input,
-            output: vec![name.to_owned()],
-            name: name.to_owned(),
+            output: vec![self.value.clone()],
+            name: self.value.clone(),
             op_type: operator.to_owned(),
             attribute,
             ..NodeProto::default()

@@ -65,6 +65,9 @@ pub enum WeightsError {
     },
 }
 
+/// Tensors by name, not checked against a spec.
+pub type Arrays = BTreeMap<String, Array>;
+
 /// One tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
@@ -83,10 +86,7 @@ impl Weights {
     ///
     /// # Errors
     /// Names the first tensor that is missing, unused, of another shape or not finite.
-    pub fn new(
-        architecture: &Architecture,
-        mut arrays: BTreeMap<String, Array>,
-    ) -> Result<Self, WeightsError> {
+    pub fn new(architecture: &Architecture, mut arrays: Arrays) -> Result<Self, WeightsError> {
         let mut checked = BTreeMap::new();
         for parameter in architecture.parameters() {
             let name = parameter.name;
@@ -148,57 +148,70 @@ impl Weights {
     /// # Errors
     /// A damaged file, or one that does not fit the spec.
     pub fn from_safetensors(architecture: &Architecture, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let file = SafeTensors::deserialize(bytes)?;
-        let mut arrays = BTreeMap::new();
-        for (name, view) in file.iter() {
-            let values = match view.dtype() {
-                Dtype::F32 => {
-                    view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-                }
-                Dtype::F16 => view
-                    .data()
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|bytes| half::f16::from_le_bytes(*bytes).to_f32())
-                    .collect(),
-                other => {
-                    return Err(WeightsError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") });
-                }
-            };
-            arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
-        }
-        Self::new(architecture, arrays)
+        Self::new(architecture, read_arrays(bytes)?)
     }
-
     /// The bytes of a safetensors file, in a stable order.
     ///
     /// # Errors
     /// Only where safetensors itself refuses.
     pub fn to_safetensors(&self, dtype: WeightsDtype) -> Result<Vec<u8>, WeightsError> {
-        let encoded: Vec<(&str, &[usize], Vec<u8>)> = self
-            .0
-            .iter()
-            .map(|(name, array)| {
-                let bytes = match dtype {
-                    WeightsDtype::F32 => array.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                    WeightsDtype::F16 => {
-                        array.values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()
-                    }
-                };
-                (name.as_str(), array.shape.as_slice(), bytes)
-            })
-            .collect();
-        let stored = match dtype {
-            WeightsDtype::F32 => Dtype::F32,
-            WeightsDtype::F16 => Dtype::F16,
-        };
-        let views = encoded
-            .iter()
-            .map(|(name, shape, bytes)| Ok((*name, TensorView::new(stored, shape.to_vec(), bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
-        Ok(serialize(views, None)?)
+        write_arrays(self.iter().map(|(name, array)| (name.to_owned(), array)), dtype)
     }
+}
+
+/// Reads all tensors of a safetensors file's bytes.
+///
+/// # Errors
+/// A damaged file, or numbers that are not 32 or 16 bits wide.
+pub fn read_arrays(bytes: &[u8]) -> Result<Arrays, WeightsError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut arrays = Arrays::new();
+    for (name, view) in file.iter() {
+        let values = match view.dtype() {
+            Dtype::F32 => {
+                view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            }
+            Dtype::F16 => view
+                .data()
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|bytes| half::f16::from_le_bytes(*bytes).to_f32())
+                .collect(),
+            other => {
+                return Err(WeightsError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") });
+            }
+        };
+        arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
+    }
+    Ok(arrays)
+}
+
+/// The bytes of a safetensors file.
+///
+/// # Errors
+/// Only where safetensors itself refuses.
+pub fn write_arrays<'a>(
+    arrays: impl IntoIterator<Item = (String, &'a Array)>,
+    dtype: WeightsDtype,
+) -> Result<Vec<u8>, WeightsError> {
+    let encode = |values: &[f32]| -> Vec<u8> {
+        match dtype {
+            WeightsDtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            WeightsDtype::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        }
+    };
+    let stored = match dtype {
+        WeightsDtype::F32 => Dtype::F32,
+        WeightsDtype::F16 => Dtype::F16,
+    };
+    let encoded: Vec<_> =
+        arrays.into_iter().map(|(name, array)| (name, array.shape.clone(), encode(&array.values))).collect();
+    let views = encoded
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(stored, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    Ok(serialize(views, None)?)
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014): enough for initial weights, and the same on every platform.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_engine::Engine;
 use fer_model::bundle::BundleDraft;
@@ -21,6 +22,21 @@ const FACES: usize = 64;
 const TOLERANCE: f32 = 1e-4;
 
 const CNN6: &str = include_str!("../../../configs/models/cnn6.json");
+
+/// Of cnn6's input, preprocessing and labels.
+const CNN6_NARROW: &str = r#"{
+  "name": "narrow",
+  "input": { "channels": 1, "height": 48, "width": 48 },
+  "preprocessing": { "mean": 0.508, "std": 0.255 },
+  "labels": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
+  "layers": [
+    { "kind": "conv", "channels": 4, "kernel": 3, "stride": 2 },
+    { "kind": "batch_norm" },
+    { "kind": "relu" },
+    { "kind": "flatten" },
+    { "kind": "dense", "units": 7 }
+  ]
+}"#;
 
 /// What cnn6 leaves out: replicated channels, an input that is not square, valid padding, biases under and without
 /// a batch norm, kernels of 1 and 5, batch norm behind ReLU, pooling and flattening, a pool with a remainder, six
@@ -189,12 +205,65 @@ fn they_agree_on_onnx_runtime_too() {
     }
 }
 
+#[test]
+fn an_ensembles_bundle_is_checked_as_one() {
+    let specs = [CNN6_NARROW, &CNN6_NARROW.replace("\"channels\": 4", "\"channels\": 5")]
+        .map(|json| NetworkSpec::from_json(json).unwrap());
+    let weights = specs.each_ref().map(|spec| Weights::init(spec.architecture(), 3));
+    let folder = tempfile::tempdir().unwrap();
+    let draft = |members| BundleDraft {
+        members,
+        ensemble: Some("both".to_owned()),
+        dtype: WeightsDtype::F16,
+        temperature: 1.0,
+        training: serde_json::Value::Null,
+        scores: BTreeMap::new(),
+        data_licence: String::new(),
+        card: String::new(),
+    };
+    draft(specs.iter().zip(&weights).collect()).write(folder.path()).unwrap();
+    let bundle = Bundle::open(folder.path()).unwrap();
+    assert_eq!((bundle.name(), bundle.network().name(), bundle.members().len()), ("both", "narrow", 2));
+    let [first, second] = [0, 1].map(|member| bundle.members().nth(member).unwrap().1.get("layers.0.weight"));
+    assert_eq!((first.shape[0], second.shape[0]), (4, 5));
+    bundle.draft().write(&folder.path().join("again")).unwrap();
+    assert_eq!(Bundle::open(&folder.path().join("again")).unwrap(), bundle);
+
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let file = read("weights.safetensors");
+    let refusal = |change: fn(&mut serde_json::Value)| {
+        let mut json = serde_json::from_slice(&read("model.json")).unwrap();
+        change(&mut json);
+        Bundle::from_bytes(json.to_string().as_bytes(), &file).unwrap_err().to_string()
+    };
+    let nameless = refusal(|json| json["name"] = serde_json::Value::Null);
+    assert!(nameless.contains("either 'network', or 'name' and 'members'"), "{nameless}");
+    let labels = refusal(|json| json["members"][1]["labels"].as_array_mut().unwrap().reverse());
+    assert!(labels.contains("narrow and narrow have different labels"), "{labels}");
+    let mean = refusal(|json| json["members"][0]["preprocessing"]["mean"] = 0.5.into());
+    assert!(mean.contains("different input and preprocessing"), "{mean}");
+    let channels = refusal(|json| json["members"][0]["layers"][0]["channels"] = 6.into());
+    assert!(channels.contains("expects [6"), "{channels}");
+    let fewer = refusal(|json| drop(json["members"].as_array_mut().unwrap().pop()));
+    assert!(fewer.contains("'members.1.") && fewer.contains("is not part of the network"), "{fewer}");
+    let six = NetworkSpec::from_json(
+        &CNN6_NARROW.replace("\"disgust\", ", "").replace("\"units\": 7", "\"units\": 6"),
+    )
+    .unwrap();
+    let others = Weights::init(six.architecture(), 3);
+    let mixed = draft(vec![(&specs[0], &weights[0]), (&six, &others)]);
+    assert!(mixed.write(&folder.path().join("mixed")).unwrap_err().to_string().contains("different labels"));
+    assert!(!folder.path().join("mixed").exists());
+}
+
 fn agree_on(engine: &Engine) {
     for (name, json) in [("cnn6", CNN6), ("every kind", EVERY_KIND), ("blocks", BLOCKS)] {
         let worst = worst_difference(engine, json);
         println!("{name} on {}: logits differ by at most {worst:.1e}", engine.describe());
         assert!(worst < TOLERANCE, "{name}: logits differ by {worst}");
     }
+    let worst = worst_difference_of(engine, &[CNN6, CNN6_NARROW]);
+    assert!(worst < TOLERANCE, "an ensemble's logits differ by {worst}");
     for (json, sides) in [
         (HEADS, [11, 14]),
         (FULLY_CONVOLUTIONAL, [12, 12]),
@@ -244,13 +313,20 @@ fn heads_agree(engine: &Engine, architecture: &Architecture, [height, width]: [u
 
 /// Between the burn network's logits and those of a bundle that was written, read back and opened for serving.
 fn worst_difference(engine: &Engine, json: &str) -> f32 {
-    let spec = NetworkSpec::from_json(json).unwrap();
+    worst_difference_of(engine, &[json])
+}
+
+/// The same; of several networks the bundle is an ensemble.
+fn worst_difference_of(engine: &Engine, json: &[&str]) -> f32 {
+    let specs: Vec<_> = json.iter().map(|json| NetworkSpec::from_json(json).unwrap()).collect();
     let mut random = StdRng::seed_from_u64(11);
-    let weights = unusual_weights(spec.architecture(), &mut random);
+    let weights: Vec<_> =
+        specs.iter().map(|spec| unusual_weights(spec.architecture(), &mut random)).collect();
+    let spec = &specs[0];
     let folder = tempfile::tempdir().unwrap();
     let draft = BundleDraft {
-        network: &spec,
-        weights: &weights,
+        members: specs.iter().zip(&weights).collect(),
+        ensemble: (specs.len() > 1).then(|| "all".to_owned()),
         dtype: WeightsDtype::F32,
         temperature: 1.0,
         training: serde_json::Value::Null,
@@ -276,9 +352,19 @@ fn worst_difference(engine: &Engine, json: &str) -> f32 {
     }
     let device = Device::flex();
     let batch = TensorData::new(pixels, [FACES, input.channels, input.height, input.width]);
-    let trained =
-        Network::new(spec.architecture(), &weights, &device).forward(Tensor::from_data(batch, &device));
-    let trained = trained.into_iter().next().unwrap();
+    let batch = Tensor::from_data(batch, &device);
+    let logits = bundle.members().map(|(spec, weights)| {
+        let outputs = Network::new(spec.architecture(), weights, &device).forward(batch.clone());
+        outputs.into_iter().next().unwrap()
+    });
+    let trained = match logits.collect::<Vec<_>>() {
+        logits if logits.len() == 1 => logits.into_iter().next().unwrap(),
+        logits => {
+            let count = logits.len() as f32;
+            let sum = logits.into_iter().map(|logits| softmax(logits, 1)).reduce(|a, b| a + b).unwrap();
+            (sum / count).log()
+        }
+    };
     let trained: Vec<f32> = trained.into_data().convert::<f32>().try_to_vec().unwrap();
 
     assert_eq!(served.len(), FACES * spec.labels().len());

@@ -101,7 +101,7 @@ fn bad(error: &impl std::fmt::Display) -> ApiError {
 /// Facts of the bundle, the architecture's JSON, and the engine.
 async fn model(service: web::Data<Service>) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({
-        "name": service.bundle.manifest().name(),
+        "name": service.bundle.name(),
         "engine": service.engine.kind().name(),
         "engine_detail": service.engine.describe(),
         "version": env!("CARGO_PKG_VERSION"),

@@ -26,7 +26,7 @@ pub(crate) struct Service {
 impl Service {
     /// For the start-up line.
     pub(crate) fn describe(&self) -> String {
-        format!("model {}, engine {}", self.bundle.manifest().name(), self.engine.describe())
+        format!("model {}, engine {}", self.bundle.name(), self.engine.describe())
     }
 }
 

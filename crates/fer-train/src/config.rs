@@ -53,6 +53,9 @@ pub(crate) struct TrainingConfig {
     /// Probability mass spread evenly over the classes.
     #[serde(default)]
     pub(crate) label_smoothing: f64,
+    /// Bundles kept from the ends of so many even parts of the run, for `fer-train ensemble`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) snapshots: usize,
     /// Factors of the classes' losses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) class_weights: Option<ClassWeights>,
@@ -74,6 +77,10 @@ pub(crate) enum Validation {
         #[serde(default = "a_fifth")]
         share: f64,
     },
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 fn a_fifth() -> f64 {
@@ -129,6 +136,12 @@ impl TrainingConfig {
         within("ema", self.ema.unwrap_or(0.0), 0.0, 1.0)?;
         ensure!(self.gradient_clip.is_none_or(|most| most > 0.0), "gradient_clip is not above 0");
         ensure!(self.early_stopping != Some(0), "early_stopping is 0; expected at least 1 epoch");
+        ensure!(
+            self.snapshots == 0 || self.epochs.is_multiple_of(self.snapshots),
+            "snapshots is {}, which does not divide the {} epochs",
+            self.snapshots,
+            self.epochs
+        );
         if let Validation::Stratified { share } = self.validation {
             ensure!(
                 share > 0.0 && share < 1.0,
@@ -228,6 +241,7 @@ mod tests {
         assert!(wrong(|c| c.learning_rate = 0.0).contains("learning_rate is 0"));
         assert!(wrong(|c| c.batch_size = 0).contains("batch_size is 0"));
         assert!(wrong(|c| c.ema = Some(1.0)).contains("ema is 1"));
+        assert!(wrong(|c| c.snapshots = 7).contains("snapshots is 7, which does not divide the 36 epochs"));
         assert!(wrong(|c| c.augmentation.scale = 2.0).contains("augmentation.scale is 2"));
         assert!(wrong(|c| c.augmentation.mixup = -1.0).contains("augmentation.mixup is -1"));
         assert!(wrong(|c| c.validation = Validation::Stratified { share: 1.0 }).contains("share is 1"));

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use fer_model::network::Network;
 use fer_model::{Bundle, CropRule, Emotion, NetworkSpec};
 
 use crate::dataset::{Dataset, Sample};
@@ -12,6 +11,7 @@ use crate::detected;
 use crate::device::ComputeArgs;
 use crate::metrics::{Metrics, fit_temperature, softmax};
 use crate::report;
+use crate::scorer::Scorer;
 use crate::shards::{Shards, most_probable};
 use crate::views::Views;
 
@@ -116,8 +116,7 @@ pub(crate) struct Evaluation {
 
 /// Runs the command.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)
-        .with_context(|| format!("{} is not a usable bundle", args.bundle.display()))?;
+    let bundle = crate::open(&args.bundle)?;
     let spec = bundle.network();
     let dataset = Dataset::read(&args.data)?.only(spec.labels());
     let [split, usage] = args.split.names();
@@ -128,8 +127,8 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     ensure!(!samples.is_empty(), "{} has no {split} test rows", args.data.display());
     let compute = args.compute.open()?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
-    let network = Network::new(spec.architecture(), bundle.weights(), &compute.device);
-    let logits = |views| view_logits(&shards, &network, spec, samples, views);
+    let scorer = Scorer::of_bundle(&shards, &bundle, &compute.device);
+    let logits = |views| view_logits(&scorer, samples, views);
     let plain = logits(Views::Plain);
     let mut temperature = bundle.manifest().temperature;
     if args.record && args.split == Split::Public {
@@ -151,7 +150,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let mut found = Vec::new();
     if args.detected {
         for tilt in [0.0, 15.0] {
-            found.extend(on_detected(&shards, &network, spec, samples, &args.crop.rules(), tilt)?);
+            found.extend(on_detected(&scorer, samples, &args.crop.rules(), tilt)?);
         }
     }
     let evaluation = Evaluation {
@@ -168,7 +167,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| PathBuf::from("runs").join(spec.name()).join(format!("evaluation-{split}")));
+        .unwrap_or_else(|| PathBuf::from("runs").join(bundle.name()).join(format!("evaluation-{split}")));
     report::write(&evaluation, &bundle, samples, &probabilities, &out)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
@@ -249,10 +248,10 @@ impl Evaluation {
     }
 }
 
-/// Single-pass figures of a network that is not calibrated.
-pub(crate) fn measure(shards: &Shards, network: &Network, spec: &NetworkSpec, samples: &[Sample]) -> Metrics {
-    let logits = view_logits(shards, network, spec, samples, Views::Plain);
-    Metrics::of(&mean(&logits, samples.len(), 1.0), &labels(samples), spec.labels())
+/// Single-pass figures of a model that is not calibrated.
+pub(crate) fn measure(scorer: &Scorer<'_>, samples: &[Sample]) -> Metrics {
+    let logits = view_logits(scorer, samples, Views::Plain);
+    Metrics::of(&mean(&logits, samples.len(), 1.0), &labels(samples), scorer.spec.labels())
 }
 
 /// Place of each face's label among the network's.
@@ -262,17 +261,11 @@ fn truth(samples: &[Sample], spec: &NetworkSpec) -> Vec<usize> {
 }
 
 /// Logits `[views, samples, labels]`.
-fn view_logits(
-    shards: &Shards,
-    network: &Network,
-    spec: &NetworkSpec,
-    samples: &[Sample],
-    views: Views,
-) -> Vec<Vec<Vec<f32>>> {
+fn view_logits(scorer: &Scorer<'_>, samples: &[Sample], views: Views) -> Vec<Vec<Vec<f32>>> {
     let view = |number: usize| {
-        shards.logits(network, spec, samples.len(), |range| {
+        scorer.logits(samples.len(), |range| {
             let mut pixels = Vec::new();
-            samples[range].iter().for_each(|sample| views.append(number, sample, spec, &mut pixels));
+            samples[range].iter().for_each(|sample| views.append(number, sample, scorer.spec, &mut pixels));
             pixels
         })
     };
@@ -316,9 +309,7 @@ pub(crate) struct DetectedScore {
 
 /// Accuracy on detected crops beside that on the original ones, for each rule; see [`detected::find`].
 pub(crate) fn on_detected(
-    shards: &Shards,
-    network: &Network,
-    spec: &NetworkSpec,
+    scorer: &Scorer<'_>,
     samples: &[Sample],
     rules: &[CropRule],
     tilt: f32,
@@ -326,9 +317,10 @@ pub(crate) fn on_detected(
     let found = detected::find(samples, tilt)?;
     let (original, found): (Vec<Sample>, Vec<detected::Found>) =
         samples.iter().zip(found).filter_map(|(sample, found)| Some((sample.clone(), found?))).unzip();
-    let accuracy_original = measure(shards, network, spec, &original).accuracy;
+    let spec = scorer.spec;
+    let accuracy_original = measure(scorer, &original).accuracy;
     let scores = rules.iter().map(|&rule| {
-        let logits = shards.logits(network, spec, found.len(), |range| {
+        let logits = scorer.logits(found.len(), |range| {
             let mut pixels = Vec::new();
             for face in &found[range] {
                 if let Some(crop) = face.crop(rule, spec) {

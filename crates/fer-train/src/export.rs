@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use fer_model::Bundle;
 use fer_model::bundle::{BundleDraft, write_whole};
 use fer_model::weights::WeightsDtype;
-use fer_model::{Bundle, onnx};
 
 use crate::keras;
 
@@ -21,17 +21,20 @@ pub(crate) enum Format {
 }
 
 pub(crate) fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<()> {
-    match format {
-        Format::Onnx => write_whole(
-            out,
-            &onnx::graph(bundle.network().name(), bundle.network().architecture(), bundle.weights()),
-        )
-        .with_context(|| format!("cannot write {}", out.display())),
-        Format::Keras => write_whole(out, serde_json::to_string(&keras::model(bundle.network()))?.as_bytes())
-            .with_context(|| format!("cannot write {}", out.display())),
+    let bytes = match format {
+        Format::Onnx => bundle.graph(),
+        Format::Keras => {
+            ensure!(
+                bundle.members().len() == 1,
+                "{} is an ensemble; Keras's JSON is of one network",
+                bundle.name()
+            );
+            serde_json::to_vec(&keras::model(bundle.network()))?
+        }
         Format::BundleF16 => {
             let draft = BundleDraft { dtype: WeightsDtype::F16, ..bundle.draft() };
-            draft.write(out).context("cannot write the bundle")
+            return draft.write(out).context("cannot write the bundle");
         }
-    }
+    };
+    write_whole(out, &bytes).with_context(|| format!("cannot write {}", out.display()))
 }

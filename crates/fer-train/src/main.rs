@@ -14,6 +14,7 @@ mod detected;
 mod detector;
 mod device;
 mod ema;
+mod ensemble;
 mod evaluate;
 mod explore;
 mod export;
@@ -24,6 +25,7 @@ mod predict;
 mod progress;
 mod report;
 mod schedule;
+mod scorer;
 mod shards;
 mod sheet;
 mod summary;
@@ -67,6 +69,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Answer for pictures of faces.
     Predict(predict::PredictArgs),
+    /// Make one bundle of several, whose probabilities are averaged.
+    Ensemble(ensemble::EnsembleArgs),
     /// Show what is in a data set: counts, statistics, sample faces and mean faces.
     Explore(explore::ExploreArgs),
     /// Put runs side by side.
@@ -159,6 +163,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => train(&cli.train),
         Some(Command::Train(args)) => train(&args),
+        Some(Command::Ensemble(args)) => ensemble::run(&args),
         Some(Command::Explore(args)) => explore::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Predict(args)) => predict::run(&args),

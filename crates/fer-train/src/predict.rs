@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use fer_engine::Engine;
 use fer_model::bundle::write_whole;
-use fer_model::{Bundle, Classifier, CropRule, Emotion, FacePlace, Probabilities};
+use fer_model::{Classifier, CropRule, Emotion, FacePlace, Probabilities};
 use serde::Serialize;
 
 use crate::dataset::pictures;
@@ -53,8 +53,7 @@ struct Answer {
 
 /// Runs the command.
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
-    let bundle = Bundle::open(&args.bundle)
-        .with_context(|| format!("{} is not a usable bundle", args.bundle.display()))?;
+    let bundle = crate::open(&args.bundle)?;
     let mut classifier = Classifier::new(&Engine::tract(), &bundle)?;
     let paths = find(&args.faces)?;
     let (mut answers, mut failures) = (Vec::new(), Vec::new());

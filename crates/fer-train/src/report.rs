@@ -76,7 +76,7 @@ fn page(
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let share = |share: Option<f64>| share.map_or("–".to_owned(), percent);
     let interval = |[low, high]: [f64; 2]| format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high);
-    let name = escape(bundle.network().name());
+    let name = escape(bundle.name());
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{name} on the {split} test</title><style>{STYLE}</style>\n\

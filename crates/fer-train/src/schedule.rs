@@ -12,8 +12,11 @@ use crate::checkpoint::EpochReport;
 pub(crate) enum Schedule {
     /// It stays.
     Constant,
-    /// Half a cosine to zero at the run's end (Loshchilov & Hutter 2017).
-    Cosine,
+    /// Half a cosine to zero at the run's end, or `cycles` of them, each from the peak again (Loshchilov & Hutter 2017).
+    Cosine {
+        #[serde(default = "once")]
+        cycles: usize,
+    },
     /// Times `factor` after every `epochs`.
     Step { epochs: usize, factor: f64 },
     /// Times `factor` after every epoch.
@@ -22,10 +25,18 @@ pub(crate) enum Schedule {
     ReduceOnPlateau { factor: f64, patience: usize },
 }
 
+fn once() -> usize {
+    1
+}
+
 impl Schedule {
     pub(crate) fn check(&self) -> Result<()> {
         let factor = match *self {
-            Self::Constant | Self::Cosine => return Ok(()),
+            Self::Constant => return Ok(()),
+            Self::Cosine { cycles } => {
+                ensure!(cycles > 0, "schedule.cycles is 0; expected at least 1");
+                return Ok(());
+            }
             Self::Step { epochs, factor } => {
                 ensure!(epochs > 0, "schedule.epochs is 0; expected at least 1");
                 factor
@@ -51,7 +62,12 @@ impl Schedule {
         let epoch = step / steps.max(1);
         match *self {
             Self::Constant => 1.0,
-            Self::Cosine => cosine(step, steps * epochs, warmup_steps),
+            Self::Cosine { cycles } => {
+                let span = (steps * epochs / cycles).max(1);
+                // Only the first cycle starts from nothing.
+                let warmup_steps = if step < span { warmup_steps } else { 0 };
+                cosine(step % span, span, warmup_steps)
+            }
             Self::Step { epochs, factor } => power(factor, epoch / epochs.max(1)),
             Self::Exponential { factor } => power(factor, epoch),
             Self::ReduceOnPlateau { factor, patience } => power(factor, plateaus(history, patience)),
@@ -110,11 +126,14 @@ mod tests {
 
     #[test]
     fn the_cosine_warms_up_and_falls_to_zero() {
-        let share = |step| Schedule::Cosine.share(step, 1000, 8, 200, &[]);
+        let share = |step| Schedule::Cosine { cycles: 1 }.share(step, 1000, 8, 200, &[]);
         assert!(share(0) < share(100) && share(100) < share(199));
         assert!((share(200) - 1.0).abs() < 1e-6);
         assert!((share(4100) - 0.5).abs() < 1e-6);
         assert!(share(7999) < 1e-5);
+        let restarts = |step| Schedule::Cosine { cycles: 4 }.share(step, 1000, 8, 200, &[]);
+        assert!(restarts(1999) < 1e-5 && restarts(7999) < 1e-5);
+        assert_eq!([restarts(200), restarts(2000), restarts(3000), restarts(6000)], [1.0, 1.0, 0.5, 1.0]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::module::Module;
 use fer_model::NetworkSpec;
 use fer_model::bundle::{BundleDraft, Score, write_whole};
@@ -27,6 +27,7 @@ use crate::ema::Ema;
 use crate::evaluate;
 use crate::optimizer::{Optimizer, OptimizerState};
 use crate::progress::Progress;
+use crate::scorer::Scorer;
 use crate::shards::Shards;
 use crate::targets::Targets;
 
@@ -35,6 +36,9 @@ const CHECKPOINT_STEPS: usize = 100;
 
 /// Where a run's best epoch lies, below the run's folder.
 pub(crate) const BUNDLE_FOLDER: &str = "bundle";
+
+/// Where its snapshots lie: a folder with a bundle for each, by epoch.
+pub(crate) const SNAPSHOTS_FOLDER: &str = "snapshots";
 
 /// Trains, and returns the bundle's folder.
 pub(crate) fn train(
@@ -159,7 +163,8 @@ impl Run<'_> {
         while self.state.epoch < self.config.epochs && !self.waited_long_enough() {
             network = self.epoch(network)?;
             let kept = self.kept(&network);
-            let measured = evaluate::measure(&self.shards, &kept, self.spec, &self.validation);
+            let scorer = Scorer::of_network(&self.shards, self.spec, kept.clone());
+            let measured = evaluate::measure(&scorer, &self.validation);
             let faces = (self.steps * self.config.batch_size) as f64;
             let report = EpochReport {
                 epoch: self.state.epoch + 1,
@@ -177,6 +182,11 @@ impl Run<'_> {
             self.state.history.push(report.clone());
             if best {
                 self.write_bundle(&kept, measured.score(), &bundle)?;
+            }
+            if self.is_snapshot() {
+                let name = format!("epoch-{:03}", self.state.epoch);
+                let snapshot = self.folder.join(SNAPSHOTS_FOLDER).join(name);
+                self.write_bundle(&kept, measured.score(), &snapshot)?;
             }
             self.write_checkpoint(&network)?;
             let json = serde_json::to_string_pretty(&self.state.history)?;
@@ -212,6 +222,12 @@ impl Run<'_> {
         self.config.early_stopping.is_some_and(|patience| self.state.epoch - best >= patience)
     }
 
+    /// Whether the epoch that has just ended is to be kept for an ensemble.
+    fn is_snapshot(&self) -> bool {
+        let apart = self.config.epochs.checked_div(self.config.snapshots);
+        apart.is_some_and(|apart| self.state.epoch.is_multiple_of(apart))
+    }
+
     /// What is validated and written as the bundle.
     fn kept(&self, network: &Network) -> Network {
         self.ema.as_ref().map_or_else(|| network.valid(), |ema| ema.network().clone())
@@ -240,20 +256,15 @@ impl Run<'_> {
                 self.shards.classification_step(&network, self.spec, rows.len(), |range| {
                     batches.part(&rows[range.clone()], &blend, range.start, epoch)
                 });
+            self.state.step += 1;
             if !tally.loss.is_finite() {
-                bail!(
-                    "the loss is {} at epoch {}, step {}; the last good checkpoint is kept. Try a lower --learning-rate",
-                    tally.loss,
-                    epoch + 1,
-                    self.state.step + 1
-                );
+                return Err(anyhow!("the loss is {}", tally.loss)).context(self.diverged());
             }
-            let rate = self.learning_rate(self.state.step);
+            let rate = self.learning_rate(self.state.step - 1);
             network = self.optimizer.step(network, gradients, rate, step, self.config.gradient_clip);
             if let Some(ema) = &mut self.ema {
                 ema.update(&network, step);
             }
-            self.state.step += 1;
             self.state.loss += tally.loss;
             self.state.correct += tally.correct;
             self.state.seconds += started.elapsed().as_secs_f64();
@@ -267,21 +278,32 @@ impl Run<'_> {
         Ok(network)
     }
 
+    /// What to say where the numbers are no numbers any more.
+    fn diverged(&self) -> String {
+        let RunState { epoch, step, .. } = self.state;
+        // At an epoch's end the count starts anew.
+        let (epoch, step) = if step == 0 { (epoch, self.steps) } else { (epoch + 1, step) };
+        format!(
+            "the training diverged at epoch {epoch}, step {step}; the last good checkpoint is kept. Try a lower \
+             --learning-rate"
+        )
+    }
+
     fn write_checkpoint(&self, network: &Network) -> Result<()> {
         let weights = |network: &Network| network.weights(self.spec.architecture());
         let average = self.ema.as_ref().map(|ema| weights(ema.network())).transpose();
-        let weights = weights(network).context("the training diverged")?;
+        let weights = weights(network).with_context(|| self.diverged())?;
         let (state, optimizer) = (self.state.clone(), self.optimizer.state(network));
-        let average = average.context("the training diverged")?;
+        let average = average.with_context(|| self.diverged())?;
         Checkpoint { state, weights, average, optimizer }.write(self.folder, self.config)
     }
 
     fn write_bundle(&self, network: &Network, score: Score, folder: &Path) -> Result<()> {
-        let weights = network.weights(self.spec.architecture()).context("the training diverged")?;
+        let weights = network.weights(self.spec.architecture()).with_context(|| self.diverged())?;
         let selected_on = self.config.validation.name();
         BundleDraft {
-            network: self.spec,
-            weights: &weights,
+            members: vec![(self.spec, &weights)],
+            ensemble: None,
             dtype: WeightsDtype::F32,
             temperature: 1.0,
             training: serde_json::json!({

@@ -65,7 +65,7 @@ impl Analyzer {
         Ok(Self {
             detector: Detector::with_model(engine, detector, config.detector.clone())?,
             classifier: Classifier::new(engine, bundle)?,
-            label: ModelLabel { name: bundle.manifest().name().to_owned(), engine: engine.kind().name() },
+            label: ModelLabel { name: bundle.name().to_owned(), engine: engine.kind().name() },
             config,
         })
     }

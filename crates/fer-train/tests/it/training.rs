@@ -223,6 +223,115 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     }
 }
 
+/// A run that is killed after so many epochs.
+fn train_and_kill(folder: &Path, name: &str, epochs: usize) {
+    let mut child = train(folder, name).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.filter(|line| line.starts_with("epoch")).take(epochs).count(), epochs);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_checkpoint_survives_a_full_disk_and_a_damaged_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    train_and_kill(folder, "run", 2);
+    let checkpoint = folder.join("runs/run/checkpoint.safetensors");
+    let whole = fs::read(&checkpoint).unwrap();
+    let mut resume = train(folder, "run");
+    resume.arg("--resume");
+    #[cfg(target_os = "linux")]
+    {
+        // Whoever writes to this device is told that the disk is full.
+        let partial = folder.join("runs/run/checkpoint.safetensors.partial");
+        let _ = fs::remove_file(&partial);
+        std::os::unix::fs::symlink("/dev/full", &partial).unwrap();
+        let full = refusal(&mut resume);
+        assert!(full.contains("No space left") && full.contains("unharmed"), "{full}");
+        assert!(fs::read(&checkpoint).unwrap() == whole && !partial.exists());
+    }
+    fs::write(&checkpoint, &whole[..whole.len() - 100]).unwrap();
+    let truncated = refusal(&mut resume);
+    assert!(truncated.contains("cannot resume from runs/run/checkpoint.safetensors"), "{truncated}");
+    fs::write(&checkpoint, &whole).unwrap();
+    let other = refusal(train(folder, "run").args(["--resume", "--seed", "5"]));
+    assert!(other.contains("another configuration"), "{other}");
+    let spec = fs::read_to_string(folder.join("small.json")).unwrap();
+    fs::write(folder.join("small.json"), spec.replace("\"channels\":4", "\"channels\":5")).unwrap();
+    let other = refusal(&mut resume);
+    assert!(other.contains("layers.0.weight") && other.contains("the spec expects [5"), "{other}");
+    fs::write(folder.join("small.json"), spec).unwrap();
+    assert!(fs::read(&checkpoint).unwrap() == whole, "a refusal changes nothing");
+    succeeds(&mut resume);
+
+    fs::write(folder.join("file"), "").unwrap();
+    let no_folder = refusal(train(folder, "run").args(["--runs", "file"]));
+    assert!(no_folder.contains("cannot create file/run"), "{no_folder}");
+}
+
+#[test]
+fn a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let spec = fs::read_to_string(folder.join("small.json")).unwrap();
+    let bare = spec.replace("{\"kind\":\"batch_norm\"},", "");
+    assert_ne!(bare, spec);
+    fs::write(folder.join("bare.json"), bare).unwrap();
+    // Without a batch norm it is the loss that is no number, with one its running statistics are none before.
+    for (model, reason) in [("bare.json", "the loss is NaN"), ("small.json", "layers.1.running_var")] {
+        let explode = || {
+            let mut command = train(folder, model);
+            command.args(["--model", model, "--learning-rate", "90", "--epochs", "40"]);
+            command.args(["--set", "optimizer.weight_decay=0.9"]);
+            command
+        };
+        let message = refusal(&mut explode());
+        let place = message.split_once("diverged at epoch ").unwrap().1;
+        assert!(place.contains(", step ") && !place.starts_with('1'), "{message}");
+        assert!(message.contains("last good checkpoint is kept") && message.contains(reason), "{message}");
+        let again = refusal(explode().arg("--resume"));
+        assert_eq!(again, message, "the checkpoint from before is whole, and the run ends where it did");
+    }
+}
+
+#[test]
+fn snapshots_make_an_ensemble() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let cycles = ["--set", "snapshots=4", "--set", "schedule.cycles=4"];
+    succeeds(train(folder, "run").args(cycles));
+    let join = ["ensemble", "runs/run", "runs/run/bundle", "--name", "five", "--out", "five", "--json"];
+    let joined: Value = serde_json::from_str(&succeeds(program(folder).args(join))).unwrap();
+    assert_eq!((&joined["members"], &joined["trainable_params"]), (&json!(5), &json!(5 * 1_198)), "{joined}");
+    let bundle = fer_model::Bundle::open(&folder.join("five")).unwrap();
+    let training: Vec<_> = bundle.manifest().training["members"].as_array().unwrap().iter().collect();
+    assert_eq!(training[..4].iter().map(|t| t["epoch"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 4, 6, 8]);
+
+    let evaluate = |split: &str| -> Value {
+        let mut command = program(folder);
+        command.args(["evaluate", "--data", "faces.csv", "--device", "cpu", "--bundle", "five", "--record"]);
+        serde_json::from_str(&succeeds(command.args(["--json", "--split", split]))).unwrap()
+    };
+    assert!(evaluate("public")["accuracy"].as_f64().unwrap() > 0.9);
+    assert_eq!(evaluate("private")["private_scorings"], 1);
+    succeeds(program(folder).args(["export", "--bundle", "five", "--out", "five.onnx"]));
+    let mut session = fer_engine::Engine::tract().open(&fs::read(folder.join("five.onnx")).unwrap()).unwrap();
+    let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
+    let logits = session.run(bright).unwrap().take("logits").unwrap();
+    let sum: f32 = logits.data().iter().map(|logit| logit.exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-5 && logits.data()[0] > logits.data()[1], "{:?}", logits.data());
+    let keras = ["export", "--bundle", "five", "--format", "keras", "--out", "five.json"];
+    assert!(refusal(program(folder).args(keras)).contains("five is an ensemble"));
+    let alone = refusal(program(folder).args(["ensemble", "runs/run/bundle", "--out", "one"]));
+    assert!(alone.contains("at least two"), "{alone}");
+    let nothing = refusal(program(folder).args(["ensemble", "runs", "--out", "one"]));
+    assert!(nothing.contains("neither a bundle nor a run with snapshots"), "{nothing}");
+}
+
 #[test]
 fn early_stopping_ends_a_run_that_gets_no_better() {
     let folder = tempfile::tempdir().unwrap();
