@@ -330,7 +330,7 @@ impl BundleDraft<'_> {
 
 /// The weights of each network, from the file's bytes.
 fn split(networks: &[NetworkSpec], alone: bool, file: &[u8]) -> Result<Vec<Weights>, WeightsError> {
-    let mut arrays = read_arrays(file)?;
+    let mut arrays = read_arrays(file, |_| true)?;
     let mut weights = Vec::with_capacity(networks.len());
     for (member, network) in networks.iter().enumerate() {
         let own: Arrays = if alone {

@@ -135,6 +135,12 @@ impl Probabilities {
     pub fn dominant(&self) -> Emotion {
         self.iter().fold((Emotion::Angry, f32::MIN), |best, next| if next.1 > best.1 { next } else { best }).0
     }
+
+    /// Whether the most probable emotion has at most half of the probability: more likely wrong than right, as far as the
+    /// model is calibrated.
+    pub fn is_uncertain(&self) -> bool {
+        self.get(self.dominant()) <= 0.5
+    }
 }
 
 impl Serialize for Probabilities {
@@ -166,6 +172,14 @@ mod tests {
         let p = Probabilities::from_logits(&[0.0, 0.0, 0.0, 0.0, 0.0, 5.0], &labels, 1.0).unwrap();
         assert_eq!(p.get(Emotion::Disgust), 0.0);
         assert_eq!(p.dominant(), Emotion::Neutral);
+    }
+
+    #[test]
+    fn half_is_uncertain() {
+        let of =
+            |logits: &[f32]| Probabilities::from_logits(logits, &Emotion::ALL[..logits.len()], 1.0).unwrap();
+        assert!(of(&[2.0, 2.0]).is_uncertain() && of(&[1.0, 0.9, 0.8]).is_uncertain());
+        assert!(!of(&[2.1, 2.0]).is_uncertain());
     }
 
     #[test]

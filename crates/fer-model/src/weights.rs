@@ -148,7 +148,7 @@ impl Weights {
     /// # Errors
     /// A damaged file, or one that does not fit the spec.
     pub fn from_safetensors(architecture: &Architecture, bytes: &[u8]) -> Result<Self, WeightsError> {
-        Self::new(architecture, read_arrays(bytes)?)
+        Self::new(architecture, read_arrays(bytes, |_| true)?)
     }
     /// The bytes of a safetensors file, in a stable order.
     ///
@@ -159,14 +159,14 @@ impl Weights {
     }
 }
 
-/// Reads all tensors of a safetensors file's bytes.
+/// Reads those tensors of a safetensors file's bytes whose names are wanted.
 ///
 /// # Errors
 /// A damaged file, or numbers that are not 32 or 16 bits wide.
-pub fn read_arrays(bytes: &[u8]) -> Result<Arrays, WeightsError> {
+pub fn read_arrays(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Arrays, WeightsError> {
     let file = SafeTensors::deserialize(bytes)?;
     let mut arrays = Arrays::new();
-    for (name, view) in file.iter() {
+    for (name, view) in file.iter().filter(|(name, _)| wanted(name)) {
         let values = match view.dtype() {
             Dtype::F32 => {
                 view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()

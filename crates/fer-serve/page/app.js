@@ -111,9 +111,12 @@ function present() {
   drawBoxes();
   drawMood();
   select(0);
-  const names = faces.map((face) => face.dominant_emotion).join(", ");
+  const names = faces.map(spoken).join(", ");
   $("live").textContent = `${faces.length} ${faces.length === 1 ? "face" : "faces"}: ${names}.`;
 }
+
+/** The label, with a warning where the model itself holds another one for as likely. */
+const spoken = (face) => `${face.dominant_emotion}${face.uncertain ? ", uncertain" : ""}`;
 
 function drawBoxes() {
   const { faces, image } = current.analysis;
@@ -125,12 +128,14 @@ function drawBoxes() {
       box.type = "button";
       box.classList.toggle("small", width * shown < SMALL_BOX && faces.length > 1);
       box.classList.toggle("low", y * shown < 30);
+      box.classList.toggle("uncertain", face.uncertain);
       box.classList.toggle("right", (image.width - x) * shown < 120);
       for (const [side, share] of [["left", x / image.width], ["top", y / image.height],
         ["width", width / image.width], ["height", height / image.height]]) {
         box.style.setProperty(side, `${share * 100}%`);
       }
-      const label = `${face.dominant_emotion} ${percent(face.emotions[face.dominant_emotion])}`;
+      const share = percent(face.emotions[face.dominant_emotion]);
+      const label = `${face.dominant_emotion} ${share}${face.uncertain ? ", uncertain" : ""}`;
       box.setAttribute("aria-label", `Face ${index + 1}: ${label}`);
       const tag = element("span", "tag", `${EMOJI[face.dominant_emotion]} `);
       tag.append(element("span", "word", label));
@@ -169,11 +174,12 @@ function select(index) {
       return row;
     }),
   );
+  $("doubt").hidden = !face.uncertain;
   $("faces").replaceChildren(
     ...(faces.length < 2 ? [] : faces).map((other, position) => {
       const button = element("button", "", EMOJI[other.dominant_emotion]);
       button.type = "button";
-      button.setAttribute("aria-label", `Face ${position + 1}: ${other.dominant_emotion}`);
+      button.setAttribute("aria-label", `Face ${position + 1}: ${spoken(other)}`);
       button.setAttribute("aria-pressed", position === index);
       button.addEventListener("click", () => {
         select(position);

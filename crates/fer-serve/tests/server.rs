@@ -158,7 +158,7 @@ fn a_photo_is_answered_as_documented() {
     assert_eq!(json["image"], json!({"width": 512, "height": 512}));
     assert_eq!(json["faces"].as_array().unwrap().len(), 1);
     let face = &json["faces"][0];
-    assert_eq!(keys(face), ["box", "confidence", "landmarks", "emotions", "dominant_emotion"]);
+    assert_eq!(keys(face), ["box", "confidence", "landmarks", "emotions", "dominant_emotion", "uncertain"]);
     for (side, golden) in [("x", 177.09), ("y", 56.46), ("width", 96.45), ("height", 128.45)] {
         assert!((face["box"][side].as_f64().unwrap() - golden).abs() < 1.0, "{side} of {face}");
     }
@@ -168,7 +168,7 @@ fn a_photo_is_answered_as_documented() {
     assert_eq!(keys(&face["emotions"]), emotions);
     let sum: f64 = face["emotions"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-3);
-    assert_eq!(face["dominant_emotion"], "happy");
+    assert_eq!((&face["dominant_emotion"], &face["uncertain"]), (&json!("happy"), &json!(false)));
     assert_eq!(keys(&json["mood"]), ["dominant_emotion", "faces", "mean"]);
     assert_eq!(keys(&json["mood"]["mean"]), emotions);
     assert_eq!(keys(&json["timing_ms"]), ["decode", "detect", "classify", "total"]);

@@ -16,7 +16,7 @@ use crate::schedule::Schedule;
 pub(crate) struct TrainingConfig {
     /// The architecture's JSON.
     pub(crate) model: PathBuf,
-    /// Weights to start from, a bundle's `weights.safetensors` of the same architecture; fresh ones if not given.
+    /// Weights to start from, see [`crate::initial`]; fresh ones if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) init_from: Option<PathBuf>,
     /// The FER-2013 CSV.

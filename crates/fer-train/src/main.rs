@@ -18,6 +18,7 @@ mod ensemble;
 mod evaluate;
 mod explore;
 mod export;
+mod initial;
 mod keras;
 mod metrics;
 mod optimizer;
@@ -92,7 +93,8 @@ struct TrainArgs {
     /// Architecture; overrides the configuration's.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// Weights to start from, a bundle's weights.safetensors; overrides the configuration's.
+    /// Weights to start from: a bundle's weights.safetensors of the same network, or torchvision's mobilenet_v2 saved as
+    /// safetensors (its head is left out); overrides the configuration's.
     #[arg(long)]
     init_from: Option<PathBuf>,
     /// FER-2013 CSV; overrides the configuration's.

@@ -38,9 +38,9 @@ pub(crate) struct PredictArgs {
 enum Format {
     /// For people.
     Table,
-    /// A list of objects: path, dominant, probabilities.
+    /// A list of objects: path, dominant, uncertain, probabilities.
     Json,
-    /// path, dominant, a column for each emotion.
+    /// path, dominant, uncertain, a column for each emotion.
     Csv,
 }
 
@@ -48,6 +48,7 @@ enum Format {
 struct Answer {
     path: String,
     dominant: Emotion,
+    uncertain: bool,
     probabilities: Probabilities,
 }
 
@@ -61,7 +62,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         match predict(&mut classifier, &path) {
             Ok(probabilities) => {
                 let (path, dominant) = (path.display().to_string(), probabilities.dominant());
-                answers.push(Answer { path, dominant, probabilities });
+                let uncertain = probabilities.is_uncertain();
+                answers.push(Answer { path, dominant, uncertain, probabilities });
             }
             Err(error) => failures.push(format!("{}: {error:#}", path.display())),
         }
@@ -119,11 +121,12 @@ fn find(arguments: &[String]) -> Result<Vec<PathBuf>> {
 
 fn table(answers: &[Answer]) -> Result<String> {
     let width = answers.iter().map(|answer| answer.path.chars().count()).max().unwrap_or(0);
-    let mut text = format!("{:<width$}  {:<9}", "", "dominant");
+    let mut text = format!("{:<width$}  {:<21}", "", "dominant");
     Emotion::ALL.iter().for_each(|emotion| text += &format!(" {:>8}", emotion.name()));
     text.push('\n');
-    for Answer { path, dominant, probabilities } in answers {
-        write!(text, "{path:<width$}  {:<9}", dominant.name())?;
+    for Answer { path, dominant, uncertain, probabilities } in answers {
+        let doubt = if *uncertain { ", uncertain" } else { "" };
+        write!(text, "{path:<width$}  {:<21}", format!("{dominant}{doubt}"))?;
         for (_, probability) in probabilities.iter() {
             write!(text, " {:>6.1} %", 100.0 * probability)?;
         }
@@ -135,10 +138,12 @@ fn table(answers: &[Answer]) -> Result<String> {
 fn csv(answers: &[Answer]) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let emotions = Emotion::ALL.iter().map(|emotion| emotion.name());
-    writer.write_record(["path", "dominant"].into_iter().chain(emotions))?;
-    for Answer { path, dominant, probabilities } in answers {
+    writer.write_record(["path", "dominant", "uncertain"].into_iter().chain(emotions))?;
+    for Answer { path, dominant, uncertain, probabilities } in answers {
         let numbers = probabilities.iter().map(|(_, probability)| probability.to_string());
-        writer.write_record([path.clone(), dominant.name().to_owned()].into_iter().chain(numbers))?;
+        writer.write_record(
+            [path.clone(), dominant.to_string(), uncertain.to_string()].into_iter().chain(numbers),
+        )?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }

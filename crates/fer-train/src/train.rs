@@ -25,6 +25,7 @@ use crate::dataset::{Dataset, Sample, require_classes};
 use crate::device::Compute;
 use crate::ema::Ema;
 use crate::evaluate;
+use crate::initial::{self, Initial};
 use crate::optimizer::{Optimizer, OptimizerState};
 use crate::progress::Progress;
 use crate::scorer::Scorer;
@@ -136,9 +137,13 @@ fn initial_weights(config: &TrainingConfig, spec: &NetworkSpec) -> Result<Weight
     let Some(path) = &config.init_from else {
         return Ok(Weights::init(spec.architecture(), config.seed));
     };
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Weights::from_safetensors(spec.architecture(), &bytes)
-        .with_context(|| format!("{} does not start a {}", path.display(), spec.name()))
+    let Initial { weights, missing, unused } = initial::read(path, spec, config.seed)?;
+    for (what, names) in [("fresh, not in the file", missing), ("in the file, but unused", unused)] {
+        if !names.is_empty() {
+            println!("{what}: {}", names.join(", "));
+        }
+    }
+    Ok(weights)
 }
 
 struct Run<'a> {

@@ -80,6 +80,7 @@ impl Serialize for FaceAnalysis {
             landmarks: Points,
             emotions: Probabilities,
             dominant_emotion: Emotion,
+            uncertain: bool,
         }
         #[derive(Serialize)]
         struct Box {
@@ -101,6 +102,7 @@ impl Serialize for FaceAnalysis {
         let r#box = Box { x: bounds.x, y: bounds.y, width: bounds.width, height: bounds.height };
         let landmarks = Points { left_eye, right_eye, nose, mouth_left, mouth_right };
         let dominant_emotion = self.emotions.dominant();
-        Wire { r#box, confidence, landmarks, emotions: self.emotions, dominant_emotion }.serialize(serializer)
+        let (emotions, uncertain) = (self.emotions, self.emotions.is_uncertain());
+        Wire { r#box, confidence, landmarks, emotions, dominant_emotion, uncertain }.serialize(serializer)
     }
 }

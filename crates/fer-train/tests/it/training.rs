@@ -147,7 +147,10 @@ fn predicts(folder: &Path) {
     assert!(json[0]["probabilities"]["happy"].as_f64().unwrap() > 0.5);
     succeeds(&mut predict(&["faces/*.png", "--format", "csv", "--out", "answers.csv"]));
     let csv = fs::read_to_string(folder.join("answers.csv")).unwrap();
-    assert!(csv.starts_with("path,dominant,angry,") && csv.contains("faces/bright.png,happy,"), "{csv}");
+    assert!(
+        csv.starts_with("path,dominant,uncertain,angry,") && csv.contains("faces/bright.png,happy,false,"),
+        "{csv}"
+    );
     assert!(refusal(&mut predict(&["nothing*.png"])).contains("nothing*.png: no such picture"));
     let one_is_none = predict(&["faces/notes.txt", "faces/dark.jpg"]).output().unwrap();
     assert!(!one_is_none.status.success());
