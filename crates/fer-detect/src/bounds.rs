@@ -26,6 +26,13 @@ impl Bounds {
     }
 }
 
+impl From<Bounds> for [f32; 4] {
+    /// `x, y, width, height`.
+    fn from(Bounds { x, y, width, height }: Bounds) -> Self {
+        [x, y, width, height]
+    }
+}
+
 /// Five points as `[x, y]`. Left and right are as seen in the image. They may lie outside of the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Landmarks {
@@ -39,6 +46,13 @@ pub struct Landmarks {
     pub mouth_left: [f32; 2],
     /// Corner.
     pub mouth_right: [f32; 2],
+}
+
+impl Landmarks {
+    /// Left and right.
+    pub fn eyes(&self) -> [[f32; 2]; 2] {
+        [self.left_eye, self.right_eye]
+    }
 }
 
 /// One detected face.

@@ -353,13 +353,20 @@ fn split(networks: &[NetworkSpec], alone: bool, file: &[u8]) -> Result<Vec<Weigh
 /// # Errors
 /// As the system says; the file under its final name is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write;
+    write_whole_with(path, |file| io::Write::write_all(file, bytes))
+}
+
+/// The same where the bytes are written bit by bit.
+///
+/// # Errors
+/// As `write` or the system says; the file under its final name is then unchanged.
+pub fn write_whole_with(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".partial");
     let partial = path.with_file_name(name);
     let written = fs::File::create(&partial)
         .and_then(|mut file| {
-            file.write_all(bytes)?;
+            write(&mut file)?;
             file.sync_all()
         })
         .and_then(|()| fs::rename(&partial, path));

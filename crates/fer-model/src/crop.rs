@@ -40,6 +40,16 @@ pub struct FacePlace {
     pub eyes: [[f32; 2]; 2],
 }
 
+impl FacePlace {
+    /// Radians from level to the line through the eyes; 0 where they say nothing: eyes that stand on each other belong to
+    /// no face that is recognised.
+    pub fn roll(&self) -> f32 {
+        let [left, right] = self.eyes;
+        let angle = (right[1] - left[1]).atan2(right[0] - left[0]);
+        if angle.abs() < std::f32::consts::FRAC_PI_3 { angle } else { 0.0 }
+    }
+}
+
 impl FaceCrop {
     /// Takes the pixels of a square that is a face already; `None` where there are not `side` times `side`.
     pub fn from_square(luma: &[u8], side: usize, size: [usize; 2]) -> Option<Self> {
@@ -68,7 +78,7 @@ impl FaceCrop {
         let far = 2.0 * most_side;
         let left = (x + 0.5 * (width - side)).round().clamp(-far, far);
         let top = (y + 0.5 * (height - side) + rule.shift_down * longer).round().clamp(-far, far);
-        let roll = if rule.level_eyes { roll(face.eyes) } else { 0.0 };
+        let roll = if rule.level_eyes { face.roll() } else { 0.0 };
         let (sin, cos) = roll.sin_cos();
         let middle = 0.5 * (side - 1.0);
         let pixel = |x: f32, y: f32| {
@@ -107,13 +117,6 @@ impl FaceCrop {
     pub fn luma(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// Radians from level to the line through the eyes; 0 where they say nothing: eyes that stand on each other belong to
-/// no face that is recognised.
-fn roll([left, right]: [[f32; 2]; 2]) -> f32 {
-    let angle = (right[1] - left[1]).atan2(right[0] - left[0]);
-    if angle.abs() < std::f32::consts::FRAC_PI_3 { angle } else { 0.0 }
 }
 
 /// Rec. 601 luma in integers, as PIL and OpenCV compute it.

@@ -76,29 +76,41 @@ impl Dataset {
 
     fn read_folder(path: &Path) -> Result<Self, DatasetError> {
         let mut dataset = Self::default();
-        let mut number = 0;
-        for (name, split) in [("train", &mut dataset.training), ("test", &mut dataset.private)] {
-            for emotion in Emotion::ALL {
-                let folder = path.join(name).join(emotion.name());
-                for file in pictures(&folder).unwrap_or_default() {
-                    let failed = |source| DatasetError::Picture { path: file.clone(), source };
-                    let face = image::open(&file).map_err(failed)?.into_luma8();
-                    let side = SIDE as u32;
-                    let face = match face.dimensions() {
-                        (width, height) if (width, height) == (side, side) => face,
-                        _ => imageops::resize(&face, side, side, imageops::FilterType::Triangle),
-                    };
-                    let mut pixels = Box::new([0; PIXELS]);
-                    pixels.copy_from_slice(face.as_raw());
-                    number += 1;
-                    split.push(Sample { line: number, label: emotion, votes: None, pixels });
-                }
-            }
-        }
-        if number == 0 {
-            return Err(DatasetError::EmptyFolder(path.to_owned()));
+        for (number, Labelled { usage, label, path }) in (1..).zip(labelled_pictures(path)?) {
+            let failed = |source| DatasetError::Picture { path: path.clone(), source };
+            let face = image::open(&path).map_err(failed)?.into_luma8();
+            let side = SIDE as u32;
+            let face = match face.dimensions() {
+                (width, height) if (width, height) == (side, side) => face,
+                _ => imageops::resize(&face, side, side, imageops::FilterType::Triangle),
+            };
+            let mut pixels = Box::new([0; PIXELS]);
+            pixels.copy_from_slice(face.as_raw());
+            dataset.split_mut(usage).push(Sample { line: number, label, votes: None, pixels });
         }
         Ok(dataset)
+    }
+
+    fn split_mut(&mut self, usage: Usage) -> &mut Vec<Sample> {
+        match usage {
+            Usage::Training => &mut self.training,
+            Usage::PublicTest => &mut self.public,
+            Usage::PrivateTest => &mut self.private,
+        }
+    }
+
+    /// All rows in the order of the file.
+    pub(crate) fn into_rows(self) -> Vec<(Usage, Sample)> {
+        let splits = [
+            (Usage::Training, self.training),
+            (Usage::PublicTest, self.public),
+            (Usage::PrivateTest, self.private),
+        ];
+        let rows =
+            splits.into_iter().flat_map(|(usage, samples)| samples.into_iter().map(move |s| (usage, s)));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by_key(|(_, sample)| sample.line);
+        rows
     }
 
     /// The same with FER+ votes from a second file, a row for each: training rows without a vote for one of the seven
@@ -134,12 +146,7 @@ impl Dataset {
                     }
                 }
             }
-            let split = match usage {
-                Usage::Training => &mut dataset.training,
-                Usage::PublicTest => &mut dataset.public,
-                Usage::PrivateTest => &mut dataset.private,
-            };
-            split.push(sample);
+            dataset.split_mut(usage).push(sample);
         }
         match voted {
             Some((path, all)) if all.len() != rows => {
@@ -189,6 +196,28 @@ pub(crate) fn require_classes(
     }
 }
 
+/// A picture of a folder per label.
+pub(crate) struct Labelled {
+    pub(crate) usage: Usage,
+    pub(crate) label: Emotion,
+    pub(crate) path: PathBuf,
+}
+
+/// The pictures of `train/<emotion>/…` and of `test/<emotion>/…`, which are PrivateTest.
+pub(crate) fn labelled_pictures(root: &Path) -> Result<Vec<Labelled>, DatasetError> {
+    let mut found = Vec::new();
+    for (name, usage) in [("train", Usage::Training), ("test", Usage::PrivateTest)] {
+        for label in Emotion::ALL {
+            let files = pictures(&root.join(name).join(label.name())).unwrap_or_default();
+            found.extend(files.into_iter().map(|path| Labelled { usage, label, path }));
+        }
+    }
+    if found.is_empty() {
+        return Err(DatasetError::EmptyFolder(root.to_owned()));
+    }
+    Ok(found)
+}
+
 /// The pictures of a folder by name.
 pub(crate) fn pictures(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> =
@@ -201,11 +230,25 @@ pub(crate) fn pictures(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The part of the data that a row belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Usage {
+pub(crate) enum Usage {
     Training,
     PublicTest,
     PrivateTest,
+}
+
+impl Usage {
+    const ALL: [Self; 3] = [Self::Training, Self::PublicTest, Self::PrivateTest];
+
+    /// In the CSV.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Training => "Training",
+            Self::PublicTest => "PublicTest",
+            Self::PrivateTest => "PrivateTest",
+        }
+    }
 }
 
 /// A CSV with a header, whose errors name line and column.
@@ -247,15 +290,11 @@ impl Table {
     }
 
     fn usage(&self) -> Result<Usage, DatasetError> {
-        match self.field("Usage", self.usage)? {
-            "Training" => Ok(Usage::Training),
-            "PublicTest" => Ok(Usage::PublicTest),
-            "PrivateTest" => Ok(Usage::PrivateTest),
-            other => {
-                let message = format!("unknown '{other}'; expected Training, PublicTest or PrivateTest");
-                Err(self.wrong("Usage", message))
-            }
-        }
+        let name = self.field("Usage", self.usage)?;
+        Usage::ALL.into_iter().find(|usage| usage.name() == name).ok_or_else(|| {
+            let message = format!("unknown '{name}'; expected Training, PublicTest or PrivateTest");
+            self.wrong("Usage", message)
+        })
     }
 
     fn wrong(&self, column: &'static str, message: String) -> DatasetError {

@@ -47,9 +47,8 @@ pub(crate) fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> 
                 let best =
                     faces.iter().max_by(|a, b| a.bounds.iou(&wanted).total_cmp(&b.bounds.iou(&wanted)));
                 Ok(best.filter(|face| face.bounds.iou(&wanted) > 0.3).map(|face| {
-                    let Bounds { x, y, width, height } = face.bounds;
-                    let eyes = [face.landmarks.left_eye, face.landmarks.right_eye];
-                    Found { picture, place: FacePlace { bounds: [x, y, width, height], eyes } }
+                    let place = FacePlace { bounds: face.bounds.into(), eyes: face.landmarks.eyes() };
+                    Found { picture, place }
                 }))
             },
         )

@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+mod align;
 mod audit;
 mod augment;
 mod batches;
@@ -76,6 +77,8 @@ enum Command {
     Explore(explore::ExploreArgs),
     /// Put runs side by side.
     Compare(compare::CompareArgs),
+    /// Make a data set whose faces have level eyes.
+    Align(align::AlignArgs),
     /// Find faces that stand in a data set twice, above all across splits.
     Audit(audit::AuditArgs),
     /// Write a bundle in another form.
@@ -169,6 +172,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Explore(args)) => explore::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Predict(args)) => predict::run(&args),
+        Some(Command::Align(args)) => align::run(&args),
         Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Summary(args)) => Summary::of(&read_spec(&args.model)?).print(args.json),
         Some(Command::Evaluate(args)) => evaluate::run(&args),

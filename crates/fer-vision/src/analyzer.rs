@@ -95,9 +95,7 @@ impl Analyzer {
         let (faces, crops): (Vec<_>, Vec<_>) = found
             .into_iter()
             .filter_map(|face| {
-                let Bounds { x, y, width, height } = face.bounds;
-                let eyes = [face.landmarks.left_eye, face.landmarks.right_eye];
-                let place = FacePlace { bounds: [x, y, width, height], eyes };
+                let place = FacePlace { bounds: face.bounds.into(), eyes: face.landmarks.eyes() };
                 Some((face, self.classifier.crop(image, &place, CropRule::default())?))
             })
             .unzip();

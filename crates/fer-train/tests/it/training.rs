@@ -158,6 +158,65 @@ fn predicts(folder: &Path) {
     assert!(String::from_utf8_lossy(&one_is_none.stdout).contains("sad"), "the others are answered");
 }
 
+/// The sample's head as a FER-2013 row, turned, beside a row that is no face; then the photo in a folder.
+#[test]
+fn faces_are_aligned_under_their_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/samples/astronaut.png");
+    let sample = image::open(&photo).unwrap().into_luma8();
+    let tilt = 18.0_f32.to_radians();
+    // A square of 110 pixels about the face, whose middle is at (225, 118), turned.
+    let pixel = |x: usize, y: usize| {
+        let (u, v) = ((x as f32 - 23.5) * 110.0 / 48.0, (y as f32 - 23.5) * 110.0 / 48.0);
+        let (right, down) = (tilt.cos() * u + tilt.sin() * v, tilt.cos() * v - tilt.sin() * u);
+        sample.get_pixel((225.0 + right) as u32, (118.0 + down) as u32).0[0]
+    };
+    let row = |of: &dyn Fn(usize, usize) -> u8| {
+        let pixels = (0..48 * 48).map(|i| of(i % 48, i / 48).to_string());
+        pixels.collect::<Vec<_>>().join(" ")
+    };
+    let blank = row(&|x, y| (x * 2 + y) as u8);
+    let csv = format!(
+        "emotion,pixels,Usage\n3,{},Training\n6,{blank},PublicTest\n3,{},PrivateTest\n",
+        row(&pixel),
+        row(&pixel)
+    );
+    fs::write(folder.join("faces.csv"), csv).unwrap();
+    let align = |arguments: &[&str]| -> (Value, Vec<String>) {
+        let mut command = program(folder);
+        command.args(["align", "--out", "new.csv", "--json", "--data"]).args(arguments);
+        let report = serde_json::from_str(&succeeds(&mut command)).unwrap();
+        let rows = fs::read_to_string(folder.join("new.csv")).unwrap();
+        (report, rows.lines().map(str::to_owned).collect())
+    };
+    let (report, rows) = align(&["faces.csv"]);
+    assert_eq!((&report["pictures"], &report["aligned"], &report["kept"]), (&json!(3), &json!(2), &json!(1)));
+    let degrees = report["mean_degrees"].as_f64().unwrap();
+    assert!((degrees - 18.0).abs() < 6.0, "the head itself is turned by a degree or two: {report}");
+    assert_eq!(report["failures"][0]["picture"], "line 3");
+    let ends: Vec<_> = rows[1..].iter().map(|row| (&row[..2], row.rsplit(',').next().unwrap())).collect();
+    assert_eq!(ends, [("3,", "Training"), ("6,", "PublicTest"), ("3,", "PrivateTest")]);
+    assert!(rows[2].contains(&blank) && rows[1] != rows[3] && rows[1].contains(&rows[3][2..200]));
+    assert!(image::open(folder.join("runs/align/aligned.png")).is_ok());
+    // Aligned once more, there is little left to turn.
+    fs::rename(folder.join("new.csv"), folder.join("level.csv")).unwrap();
+    let (again, rows) = align(&["level.csv", "--leave-out"]);
+    assert!(again["mean_degrees"].as_f64().unwrap() < 6.0, "{again}");
+    assert_eq!((rows.len(), &again["kept"]), (3, &json!(0)));
+
+    fs::create_dir_all(folder.join("photos/train/happy")).unwrap();
+    fs::copy(&photo, folder.join("photos/train/happy/astronaut.png")).unwrap();
+    fs::write(folder.join("photos/train/happy/damaged.jpg"), "none").unwrap();
+    let (report, rows) = align(&["photos"]);
+    assert_eq!(
+        (&report["aligned"], report["failures"].as_array().unwrap().len()),
+        (&json!(1), 1),
+        "{report}"
+    );
+    assert!(rows.len() == 2 && rows[1].starts_with("3,") && rows[1].ends_with(",Training"));
+}
+
 #[test]
 fn an_audit_leaves_a_report() {
     let folder = tempfile::tempdir().unwrap();
