@@ -127,6 +127,9 @@ struct TrainArgs {
     /// Continue the run from its last checkpoint.
     #[arg(long)]
     resume: bool,
+    /// Print a JSON object for each epoch, and one for the whole run, a line each.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -152,6 +155,9 @@ struct ExportArgs {
     /// The file, or the new bundle's folder.
     #[arg(long)]
     out: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> std::process::ExitCode {
@@ -177,7 +183,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Summary(args)) => Summary::of(&read_spec(&args.model)?).print(args.json),
         Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Detector(command)) => detector::run(&command),
-        Some(Command::Export(args)) => export::export(&open(&args.bundle)?, args.format, &args.out),
+        Some(Command::Export(args)) => export::run(&open(&args.bundle)?, args.format, &args.out, args.json),
     }
 }
 
@@ -195,16 +201,22 @@ fn train(args: &TrainArgs) -> Result<()> {
     let spec = read_spec(&config.model)?;
     let folder = args.runs.join(args.name.as_deref().unwrap_or(spec.name()));
     let compute = args.compute.open()?;
-    println!(
-        "{}: {} trainable parameters, {} epochs on {}, run in {}",
-        spec.name(),
-        spec.architecture().trainable_parameters(),
-        config.epochs,
-        compute.name,
-        folder.display()
-    );
-    let bundle = train::train(&config, &spec, &compute, &folder, args.resume)?;
-    println!("the best epoch is in {}", bundle.display());
+    if !args.json {
+        println!(
+            "{}: {} trainable parameters, {} epochs on {}, run in {}",
+            spec.name(),
+            spec.architecture().trainable_parameters(),
+            config.epochs,
+            compute.name,
+            folder.display()
+        );
+    }
+    let trained = train::train(&config, &spec, &compute, &folder, args.resume, args.json)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&trained)?);
+    } else {
+        println!("the best epoch is in {}", trained.bundle.display());
+    }
     Ok(())
 }
 

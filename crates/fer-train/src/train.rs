@@ -15,6 +15,7 @@ use fer_model::weights::{Weights, WeightsDtype};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use serde::Serialize;
 
 use crate::audit;
 use crate::batches::{Batches, Blend};
@@ -41,19 +42,31 @@ pub(crate) const BUNDLE_FOLDER: &str = "bundle";
 /// Where its snapshots lie: a folder with a bundle for each, by epoch.
 pub(crate) const SNAPSHOTS_FOLDER: &str = "snapshots";
 
-/// Trains, and returns the bundle's folder.
+/// What a run came to.
+#[derive(Serialize)]
+pub(crate) struct Trained {
+    /// Folder of the best epoch's bundle.
+    pub(crate) bundle: PathBuf,
+    pub(crate) epochs: usize,
+    pub(crate) best: Option<EpochReport>,
+}
+
+/// Trains; with `json`, what is printed of the epochs is a JSON object each.
 pub(crate) fn train(
     config: &TrainingConfig,
     spec: &NetworkSpec,
     compute: &Compute,
     folder: &Path,
     resume: bool,
-) -> Result<PathBuf> {
+    json: bool,
+) -> Result<Trained> {
     config.check()?;
     let mut dataset = Dataset::read_with_votes(&config.data, config.labels.as_deref())?.only(spec.labels());
     if config.leave_out_copies {
         let copies = audit::leaked(&dataset.training, &[&dataset.public, &dataset.private]);
-        println!("{} training rows stand in a test split too and are left out", copies.len());
+        if !json {
+            println!("{} training rows stand in a test split too and are left out", copies.len());
+        }
         let mut row = 0..;
         dataset.training.retain(|_| row.next().is_none_or(|row| !copies.contains(&row)));
     }
@@ -84,7 +97,7 @@ pub(crate) fn train(
         ),
         (false, true) => bail!("{} holds no checkpoint to resume", folder.display()),
         (false, false) => {
-            let weights = initial_weights(config, spec)?;
+            let weights = initial_weights(config, spec, json)?;
             Checkpoint {
                 state: RunState::default(),
                 average: config.ema.is_some().then(|| weights.clone()),
@@ -101,6 +114,7 @@ pub(crate) fn train(
     let ema = average.map(|(decay, weights)| Ema::new(decay, spec.architecture(), &weights, &compute.device));
     let targets = Targets::new(spec, config.label_smoothing, config.class_weights.as_ref(), &training);
     let stop = stop_on_ctrl_c();
+    let progress = Progress::open(json, spec.name(), config, steps)?;
     let mut run = Run {
         config,
         spec,
@@ -113,6 +127,7 @@ pub(crate) fn train(
         optimizer,
         ema,
         state: checkpoint.state,
+        progress,
         stop,
     };
     run.epochs(network)
@@ -124,6 +139,8 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     let pressed = Arc::clone(&stop);
     let set = ctrlc::set_handler(move || {
         if pressed.swap(true, Ordering::Relaxed) {
+            // The dashboard hides it.
+            let _ = ratatui::crossterm::execute!(std::io::stdout(), ratatui::crossterm::cursor::Show);
             std::process::exit(130);
         }
     });
@@ -133,13 +150,13 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     stop
 }
 
-fn initial_weights(config: &TrainingConfig, spec: &NetworkSpec) -> Result<Weights> {
+fn initial_weights(config: &TrainingConfig, spec: &NetworkSpec, json: bool) -> Result<Weights> {
     let Some(path) = &config.init_from else {
         return Ok(Weights::init(spec.architecture(), config.seed));
     };
     let Initial { weights, missing, unused } = initial::read(path, spec, config.seed)?;
     for (what, names) in [("fresh, not in the file", missing), ("in the file, but unused", unused)] {
-        if !names.is_empty() {
+        if !names.is_empty() && !json {
             println!("{what}: {}", names.join(", "));
         }
     }
@@ -159,11 +176,12 @@ struct Run<'a> {
     optimizer: Optimizer,
     ema: Option<Ema>,
     state: RunState,
+    progress: Progress,
     stop: Arc<AtomicBool>,
 }
 
 impl Run<'_> {
-    fn epochs(&mut self, mut network: Network) -> Result<PathBuf> {
+    fn epochs(&mut self, mut network: Network) -> Result<Trained> {
         let bundle = self.folder.join(BUNDLE_FOLDER);
         while self.state.epoch < self.config.epochs && !self.waited_long_enough() {
             network = self.epoch(network)?;
@@ -201,7 +219,7 @@ impl Run<'_> {
                 self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             let curves = charts::learning_curves(&[(name, self.state.history.clone())])?;
             charts::write(&curves, self.folder, "curves")?;
-            println!(
+            let line = format!(
                 "epoch {:>3}/{}  loss {:.4}  training {:.2} %  {} {:.2} %{}  {:.0} images/s",
                 report.epoch,
                 self.config.epochs,
@@ -212,14 +230,13 @@ impl Run<'_> {
                 if best { " (best)" } else { "" },
                 report.images_per_second,
             );
+            self.progress.epoch(&report, &line)?;
         }
         if self.state.epoch < self.config.epochs {
-            println!(
-                "stopped early: no better epoch in the last {}",
-                self.config.early_stopping.unwrap_or(0)
-            );
+            let waited = self.config.early_stopping.unwrap_or(0);
+            self.progress.say(&format!("stopped early: no better epoch in the last {waited}"))?;
         }
-        Ok(bundle)
+        Ok(Trained { bundle, epochs: self.state.epoch, best: self.state.best().cloned() })
     }
 
     fn waited_long_enough(&self) -> bool {
@@ -249,7 +266,6 @@ impl Run<'_> {
         let epoch = self.state.epoch;
         let mut order: Vec<usize> = (0..self.batches.training.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(mix([self.config.seed, epoch as u64, u64::MAX])));
-        let progress = Progress::new(self.steps, self.config, epoch);
         while self.state.step < self.steps {
             let started = Instant::now();
             let step = epoch * self.steps + self.state.step;
@@ -273,7 +289,7 @@ impl Run<'_> {
             self.state.loss += tally.loss;
             self.state.correct += tally.correct;
             self.state.seconds += started.elapsed().as_secs_f64();
-            progress.step(&self.state);
+            self.progress.step(&self.state, rate);
             let stop = self.stop.load(Ordering::Relaxed);
             if stop || self.state.step.is_multiple_of(CHECKPOINT_STEPS) {
                 self.write_checkpoint(&network)?;

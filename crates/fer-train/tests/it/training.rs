@@ -96,7 +96,9 @@ fn a_run_from_data_to_export() {
     assert_eq!(recorded["training"]["private_scorings"], 2);
     assert_eq!(recorded["weights"], manifest["weights"]);
 
-    succeeds(program(folder).args(["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx"]));
+    let export = ["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx", "--json"];
+    let exported: Value = serde_json::from_str(&succeeds(program(folder).args(export))).unwrap();
+    assert!(exported["largest_difference"].as_f64().unwrap() < 1e-4, "{exported}");
     let report = fs::read_to_string(folder.join("runs/small/evaluation-private/index.html")).unwrap();
     assert!(report.contains("small on the private test") && report.contains("Most confidently wrong"));
     for file in ["evaluation.json", "confusion.png", "confusion.svg", "reliability.png", "mistakes.png"] {
@@ -117,6 +119,7 @@ fn a_run_from_data_to_export() {
     let logits = session.run(bright).unwrap().take("logits").unwrap();
     let most = (0..2).max_by(|&a, &b| logits.data()[a].total_cmp(&logits.data()[b]));
     assert_eq!((logits.shape(), most), ([1, 2].as_slice(), Some(0)));
+    python_agrees(&folder.join("small.onnx"), logits.data());
     let half = ["export", "--bundle", "runs/whole/bundle", "--format", "bundle-f16", "--out", "half"];
     succeeds(program(folder).args(half));
     assert!(fer_model::Bundle::open(&folder.join("half")).is_ok());
@@ -126,6 +129,26 @@ fn a_run_from_data_to_export() {
     assert_eq!(keras["config"]["layers"].as_array().unwrap().len(), 8, "{keras}");
 
     predicts(folder);
+}
+
+/// Python's onnxruntime on the same input, where there is one.
+fn python_agrees(graph: &Path, logits: &[f32]) {
+    const SCRIPT: &str = "import sys, json
+try:
+    import numpy, onnxruntime
+except ImportError:
+    sys.exit(77)
+session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])
+bright = numpy.full((1, 1, 48, 48), 1.3, numpy.float32)
+print(json.dumps(session.run(['logits'], {'input': bright})[0][0].tolist()))";
+    let output = Command::new("python3").args(["-c", SCRIPT]).arg(graph).output();
+    let Some(output) = output.ok().filter(|output| output.status.code() != Some(77)) else {
+        return println!("skipped: no python3 with onnxruntime and numpy");
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let python: Vec<f32> = serde_json::from_slice(&output.stdout).unwrap();
+    let differ = python.iter().zip(logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(python.len() == logits.len() && differ < 1e-4, "{python:?} and {logits:?}");
 }
 
 /// Pictures of faces by folder, glob and name, with the bundle that was trained just before.
@@ -403,6 +426,10 @@ fn early_stopping_ends_a_run_that_gets_no_better() {
     let mut command = train(folder, "early");
     let printed = succeeds(command.args(["--set", "early_stopping=2", "--epochs", "40"]));
     assert!(printed.contains("stopped early"), "{printed}");
+    let lines = succeeds(train(folder, "json").args(["--epochs", "2", "--json"]));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[1]["epoch"]), (3, &json!(2)), "{lines:?}");
+    assert_eq!((&lines[2]["bundle"], &lines[2]["epochs"]), (&json!("runs/json/bundle"), &json!(2)));
     let history = fs::read(folder.join("runs/early/history.json")).unwrap();
     let history: Vec<Value> = serde_json::from_slice(&history).unwrap();
     let accuracy: Vec<f64> = history.iter().map(|e| e["validation_accuracy"].as_f64().unwrap()).collect();
