@@ -17,7 +17,7 @@ use crate::workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A Python with facenet-pytorch, the peer; its column stays empty without.
+    /// A Python with facenet-pytorch and PyTorch, the peers; their column stays empty without.
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// ONNX Runtime's shared library; its column stays empty without.
@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Folder with pnet.onnx, rnet.onnx and onet.onnx, to time another detector than the embedded one.
     #[arg(long, value_name = "DIR")]
     detector: Option<PathBuf>,
+    /// What to time; all of it if not given.
+    #[arg(long, value_enum)]
+    part: Option<Part>,
     /// Rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -34,9 +37,32 @@ pub(crate) struct Options {
     photos: usize,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Detection beside facenet-pytorch, one thread.
+    Detection,
+    /// The server's start, memory and large photos.
+    Serving,
+    /// Training on the CPU beside PyTorch, all cores, and how it grows with cores.
+    Training,
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let wanted = |part| options.part.is_none_or(|only| only == part);
+    if wanted(Part::Detection) {
+        detection(options)?;
+    }
+    if wanted(Part::Serving) {
+        serving(options)?;
+    }
+    if wanted(Part::Training) {
+        training(options)?;
+    }
+    Ok(())
+}
+
+fn detection(options: &Options) -> Result<()> {
     let pipeline = build(&["-p", "fer-vision", "--example", "bench"], true, "examples/bench")?;
-    let server = build(&["-p", "fer-serve"], true, "fer-serve")?;
     let folder = tempfile::tempdir()?;
     let photo = folder.path().join("six-faces.png");
     six_faces()?.save(&photo)?;
@@ -44,8 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "one thread, 640×480, six faces, min face 20, median of {} rounds, release build",
         options.rounds
     );
-    detection(options, &pipeline, &photo)?;
-    serving(options, &server)
+    detectors(options, &pipeline, &photo)
 }
 
 /// The sample's head, six times on grey.
@@ -69,10 +94,21 @@ fn six_faces() -> Result<RgbImage> {
 
 /// One contestant's JSON.
 fn measure(command: &mut Command) -> Result<Value> {
+    let text = printed(command)?;
+    serde_json::from_str(text.trim()).with_context(|| format!("{command:?} prints no JSON: {text}"))
+}
+
+/// The first of several JSON objects, a line each.
+fn first_line(command: &mut Command) -> Result<Value> {
+    let text = printed(command)?;
+    let line = text.lines().next().unwrap_or_default();
+    serde_json::from_str(line).with_context(|| format!("{command:?} prints no JSON: {text}"))
+}
+
+fn printed(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?} does not start"))?;
     ensure!(output.status.success(), "{command:?} fails: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
-    serde_json::from_str(text.trim()).with_context(|| format!("{command:?} prints no JSON: {text}"))
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn figure(json: &Value, name: &str) -> Result<f64> {
@@ -84,7 +120,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn detection(options: &Options, pipeline: &Path, photo: &Path) -> Result<()> {
+fn detectors(options: &Options, pipeline: &Path, photo: &Path) -> Result<()> {
     let ours = |library: Option<&Path>| {
         let mut command = Command::new(pipeline);
         command.arg("--image").arg(photo);
@@ -143,7 +179,86 @@ fn detection(options: &Options, pipeline: &Path, photo: &Path) -> Result<()> {
     Ok(())
 }
 
-fn serving(options: &Options, program: &Path) -> Result<()> {
+/// Networks, mini-batch, and steps of a measurement.
+const TRAINED: [&str; 2] = ["cnn6", "cnn6-wide"];
+const BATCH: usize = 128;
+const STEPS: usize = 20;
+
+fn training(options: &Options) -> Result<()> {
+    let program = build(&["-p", "fer-train", "--no-default-features"], true, "fer-train")?;
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("faces.csv");
+    std::fs::write(&data, random_faces())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let model = |name: &str| workspace(&format!("configs/models/{name}.json"));
+    let mut runs = 0;
+    let mut ours = |name: &str, threads: usize| -> Result<Value> {
+        runs += 1;
+        let mut command = Command::new(&program);
+        command
+            .args(["train", "--json", "--epochs", "1", "--device", "cpu", "--threads"])
+            .arg(threads.to_string());
+        command.arg("--config").arg(workspace("configs/training/cnn6.json")).arg("--model").arg(model(name));
+        command.arg("--batch-size").arg(BATCH.to_string()).arg("--data").arg(&data);
+        command.arg("--runs").arg(folder.path()).arg("--name").arg(runs.to_string());
+        first_line(&mut command)
+    };
+    println!(
+        "training on the CPU, batches of {BATCH}, f32, median of {} rounds, release build",
+        options.rounds
+    );
+    println!("{:<12}{:>9}{:>12}{:>12}{:>10}{:>12}", "", "threads", "images/s", "PyTorch", "ratio", "data");
+    for name in TRAINED {
+        let (mut own, mut peer, mut ratio, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..options.rounds.max(1) {
+            let epoch = ours(name, cores)?;
+            own.push(figure(&epoch, "images_per_second")?);
+            data.push(100.0 * figure(&epoch, "data_share")?);
+            if let Some(python) = &options.python {
+                let mut command = Command::new(python);
+                command.arg(workspace("xtask/src/bench_training.py")).arg(model(name));
+                command.args([BATCH, STEPS, cores].map(|number| number.to_string()));
+                peer.push(figure(&measure(&mut command)?, "images_per_second")?);
+                ratio.extend(own.last().zip(peer.last()).map(|(own, peer)| own / peer));
+            }
+        }
+        println!(
+            "{name:<12}{cores:>9}{:>12.0}{:>12.0}{:>10.2}{:>10.1} %",
+            median(own),
+            median(peer),
+            median(ratio),
+            median(data)
+        );
+    }
+    let mut threads = 1;
+    while threads < cores {
+        let rounds =
+            (0..options.rounds.max(1)).map(|_| figure(&ours(TRAINED[0], threads)?, "images_per_second"));
+        println!("{:<12}{threads:>9}{:>12.0}", TRAINED[0], median(rounds.collect::<Result<_>>()?));
+        threads *= 2;
+    }
+    Ok(())
+}
+
+/// A CSV of noise: enough training rows for the steps, and some to validate with.
+fn random_faces() -> String {
+    let mut csv = "emotion,pixels,Usage\n".to_owned();
+    let mut state = 1_u64;
+    for (usage, rows) in [("Training", STEPS * BATCH), ("PublicTest", BATCH)] {
+        for row in 0..rows {
+            csv += &format!("{},", row % 7);
+            for pixel in 0..48 * 48 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                csv += &format!("{}{}", if pixel == 0 { "" } else { " " }, state >> 56);
+            }
+            csv += &format!(",{usage}\n");
+        }
+    }
+    csv
+}
+
+fn serving(options: &Options) -> Result<()> {
+    let program = &build(&["-p", "fer-serve"], true, "fer-serve")?;
     let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
     let mut starts = Vec::new();
     for _ in 0..options.rounds.max(1) {

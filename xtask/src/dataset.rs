@@ -33,8 +33,8 @@ fn fer2013() -> Counts {
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A copy that you have: .csv, .csv.xz, .csv.gz, .zip or .tar.gz.
-    #[arg(long, value_name = "FILE")]
+    /// A copy that you have: .csv, .csv.xz, .csv.gz, .zip, .tar.gz, or a folder with train/<emotion>/*.jpg and test/….
+    #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
     /// Where the CSV goes; datasets/fer2013.csv of this workspace if not given.
     #[arg(long, value_name = "FILE")]
@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| workspace("datasets/fer2013.csv"));
     if out.exists() {
         let found = verify(&out, &fer2013())
+            .or_else(|error| verify_pictures(&out, &fer2013(), false).map_err(|_| error))
             .with_context(|| format!("{} is not FER-2013; move it away", out.display()))?;
         println!("{} is there already: {found}", out.display());
         return Ok(());
@@ -72,8 +73,8 @@ const HOW_TO_GET_A_TOKEN: &str = "FER-2013 needs a free Kaggle account, and ther
      move it to ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY to what is in it.
   3. Run `cargo xtask download-dataset` again.
 
-If you have the data already (.csv, .csv.xz, .csv.gz, .zip, .tar.gz):
-     cargo xtask download-dataset --from FILE";
+If you have the data already (.csv, .csv.xz, .csv.gz, .zip, .tar.gz, or a folder with train/angry/*.jpg and so on):
+     cargo xtask download-dataset --from PATH";
 
 /// The header that Kaggle wants, from the environment or from kaggle.json; `None` where there is no token.
 fn authorization() -> Result<Option<String>> {
@@ -126,9 +127,14 @@ fn install(path: &Path, out: &Path, expected: &Counts) -> Result<String> {
     let folder = out.parent().unwrap_or(Path::new("."));
     let mut unpacked = tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("cannot write into {}", folder.display()))?;
-    unpack(path, &mut unpacked).with_context(|| format!("cannot read {}", path.display()))?;
-    let found =
-        verify(unpacked.path(), expected).with_context(|| format!("{} is not FER-2013", path.display()))?;
+    let not_it = || format!("{} is not FER-2013", path.display());
+    let found = if path.is_dir() {
+        let whole = gather(path, &mut unpacked)?;
+        verify_pictures(unpacked.path(), expected, whole).with_context(not_it)?
+    } else {
+        unpack(path, &mut unpacked).with_context(|| format!("cannot read {}", path.display()))?;
+        verify(unpacked.path(), expected).with_context(not_it)?
+    };
     unpacked.persist(out).with_context(|| format!("cannot write {}", out.display()))?;
     Ok(found)
 }
@@ -164,6 +170,62 @@ fn unpack(path: &Path, out: &mut impl Write) -> Result<()> {
         bail!("its type is not known; expected .csv, .csv.xz, .csv.gz, .zip or .tar.gz");
     }
     Ok(())
+}
+
+const EMOTIONS: [&str; 7] = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
+
+/// Writes the pictures of `train/<emotion>/` and `test/<emotion>/` as a CSV. Which test they belong to stands in their
+/// names (`PublicTest_1.jpg`), if at all; returns whether it does in all. Those without are PrivateTest.
+fn gather(root: &Path, out: &mut impl Write) -> Result<bool> {
+    let mut out = io::BufWriter::new(out);
+    writeln!(out, "emotion,pixels,Usage")?;
+    let mut whole = true;
+    for part in ["train", "test"] {
+        for (label, emotion) in EMOTIONS.iter().enumerate() {
+            let folder = root.join(part).join(emotion);
+            let entries =
+                fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+            let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+            files.sort();
+            for file in files {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                let usage = if part == "train" {
+                    "Training"
+                } else if name.starts_with("PublicTest") {
+                    "PublicTest"
+                } else {
+                    whole &= name.starts_with("PrivateTest");
+                    "PrivateTest"
+                };
+                let face = image::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
+                let pixels: Vec<String> = face.into_luma8().into_raw().iter().map(u8::to_string).collect();
+                writeln!(out, "{label},{},{usage}", pixels.join(" "))?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(whole)
+}
+
+/// Checks what [`gather`] wrote; `whole` says whether the two tests are apart in it.
+fn verify_pictures(csv: &Path, expected: &Counts, whole: bool) -> Result<String> {
+    let counts = count(csv)?;
+    let of = |counts: &Counts, split: &str| counts.splits.get(split).copied().unwrap_or(0);
+    let tests = |counts: &Counts| of(counts, "PublicTest") + of(counts, "PrivateTest");
+    let same = counts.classes == expected.classes
+        && of(&counts, "Training") == of(expected, "Training")
+        && if whole { counts.splits == expected.splits } else { tests(&counts) == tests(expected) };
+    ensure!(same, "it holds {counts:?}, but FER-2013 has {expected:?}");
+    let faces: usize = counts.splits.values().sum();
+    Ok(if whole {
+        format!("FER-2013, {faces} faces, from pictures")
+    } else {
+        format!(
+            "FER-2013, {faces} faces, from pictures whose names do not say which test they belong to. All {} are \
+             PrivateTest; train with `--set validation.kind=stratified`",
+            tests(&counts)
+        )
+    })
 }
 
 fn is_csv(path: &Path) -> bool {
@@ -310,6 +372,44 @@ mod tests {
             assert_eq!(names(folder.path()), [name]);
             fs::remove_file(&from).unwrap();
         }
+    }
+
+    #[test]
+    fn a_folder_of_pictures_gives_the_csv() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, out) = (folder.path().join("pictures"), folder.path().join("out.csv"));
+        // Ten to train with and four to test with, two of each emotion in all.
+        let places = (0..14).map(|row| (row, EMOTIONS[row % 7], if row < 10 { "train" } else { "test" }));
+        for (row, emotion, part) in places {
+            let name = match row {
+                0..10 => "Training",
+                10..12 => "PublicTest",
+                _ => "PrivateTest",
+            };
+            for part in ["train", "test"] {
+                fs::create_dir_all(root.join(part).join(emotion)).unwrap();
+            }
+            let file = root.join(part).join(emotion).join(format!("{name}_{row}.png"));
+            image::GrayImage::from_pixel(48, 48, image::Luma([200])).save(file).unwrap();
+        }
+        assert_eq!(install(&root, &out, &expected()).unwrap(), "FER-2013, 14 faces, from pictures");
+        let rows = |csv: Vec<u8>| {
+            let text = String::from_utf8(csv).unwrap();
+            let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
+            rows.sort();
+            rows
+        };
+        assert_eq!(rows(fs::read(&out).unwrap()), rows(csv()));
+        let nameless = root.join("test").join(EMOTIONS[3]);
+        fs::rename(nameless.join("PublicTest_10.png"), nameless.join("10.png")).unwrap();
+        assert!(install(&root, &out, &expected()).unwrap().contains("validation.kind=stratified"));
+        fs::remove_file(&out).unwrap();
+        fs::remove_file(nameless.join("10.png")).unwrap();
+        let few = format!("{:#}", install(&root, &out, &expected()).unwrap_err());
+        assert!(few.contains("but FER-2013 has") && !out.exists(), "{few}");
+        fs::write(nameless.join("10.png"), "none").unwrap();
+        let damaged = format!("{:#}", install(&root, &out, &expected()).unwrap_err());
+        assert!(damaged.contains("10.png") && !out.exists(), "{damaged}");
     }
 
     #[test]

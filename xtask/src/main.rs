@@ -26,7 +26,7 @@ enum Command {
     DownloadRuntime(runtime::Options),
     /// Start the server and send it the sample photo.
     Smoke,
-    /// Time detection beside facenet-pytorch, and the server's start, memory and large photos.
+    /// Time detection and training beside facenet-pytorch and PyTorch, and the server's start, memory and large photos.
     Bench(bench::Options),
 }
 

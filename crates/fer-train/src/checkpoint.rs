@@ -33,6 +33,9 @@ pub(crate) struct EpochReport {
     pub(crate) learning_rate: f64,
     /// Training only.
     pub(crate) images_per_second: f64,
+    /// Share of that time in which faces were augmented and preprocessed.
+    #[serde(default)]
+    pub(crate) data_share: f64,
 }
 
 /// Where a run stands. Shuffle order, views and dropout follow from seed, epoch and step.
@@ -48,6 +51,9 @@ pub(crate) struct RunState {
     pub(crate) correct: usize,
     /// Seconds of training so far in it.
     pub(crate) seconds: f64,
+    /// Of them, how many the faces took until they were in the network; a mean over the shards.
+    #[serde(default)]
+    pub(crate) data_seconds: f64,
     /// Finished epochs' figures.
     pub(crate) history: Vec<EpochReport>,
 }

@@ -206,6 +206,7 @@ mod tests {
             validation_loss: 1.9 / epoch as f64,
             learning_rate: 0.1,
             images_per_second: 0.0,
+            data_share: 0.0,
         };
         let state = RunState {
             epoch: 3,
@@ -213,6 +214,7 @@ mod tests {
             loss: 3200.0,
             correct: 3000,
             seconds: 32.0,
+            data_seconds: 1.0,
             history: (1..=3).map(report).collect(),
         };
         let view = View { title: "cnn6".to_owned(), steps: 100, epochs: 8, batch_size: 128, rate: 0.0425 };

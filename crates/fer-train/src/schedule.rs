@@ -120,6 +120,7 @@ mod tests {
             validation_loss,
             learning_rate: 0.0,
             images_per_second: 0.0,
+            data_share: 0.0,
         };
         losses.iter().enumerate().map(report).collect()
     }

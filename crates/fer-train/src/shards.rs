@@ -4,6 +4,8 @@
 //! shard runs in a thread pool of one thread, with batch-norm statistics of its own, and the gradients are
 //! summed. On a GPU there is one shard.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -28,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) loss: f64,
     /// Faces whose most probable label was right, in training mode.
     pub(crate) correct: usize,
+    /// Seconds until the faces were there, a mean over the shards.
+    pub(crate) data_seconds: f64,
 }
 
 pub(crate) struct Shards {
@@ -98,7 +102,9 @@ impl Shards {
         fetch: impl Fn(std::ops::Range<usize>) -> MiniBatch + Sync,
     ) -> (GradientsParams, Tally) {
         let (gradients, parts) = self.step(network, samples, |network, range, device| {
+            let started = Instant::now();
             let batch = fetch(range);
+            let data_seconds = started.elapsed().as_secs_f64();
             let classes = spec.labels().len();
             let logits = logits(network, images(batch.pixels, spec.input(), device));
             let rows = host(logits.clone().inner());
@@ -108,11 +114,14 @@ impl Shards {
             let targets = Tensor::<2>::from_data(TensorData::new(batch.targets, shape), device);
             let loss = (log_softmax(logits, 1) * targets).sum().neg();
             let total: f32 = loss.clone().inner().into_scalar();
-            (loss / samples as f64, Tally { loss: f64::from(total), correct })
+            (loss / samples as f64, Tally { loss: f64::from(total), correct, data_seconds })
         });
-        let sum = parts.iter().fold(Tally { loss: 0.0, correct: 0 }, |sum, part| Tally {
+        let shards = parts.len() as f64;
+        let none = Tally { loss: 0.0, correct: 0, data_seconds: 0.0 };
+        let sum = parts.iter().fold(none, |sum, part| Tally {
             loss: sum.loss + part.loss,
             correct: sum.correct + part.correct,
+            data_seconds: sum.data_seconds + part.data_seconds / shards,
         });
         (gradients, sum)
     }

@@ -197,6 +197,7 @@ impl Run<'_> {
                 validation_loss: measured.loss,
                 learning_rate: self.learning_rate(self.steps - 1),
                 images_per_second: faces / self.state.seconds,
+                data_share: self.state.data_seconds / self.state.seconds,
             };
             let accuracy = report.validation_accuracy;
             let best = self.state.best().is_none_or(|best| accuracy > best.validation_accuracy);
@@ -288,6 +289,7 @@ impl Run<'_> {
             }
             self.state.loss += tally.loss;
             self.state.correct += tally.correct;
+            self.state.data_seconds += tally.data_seconds;
             self.state.seconds += started.elapsed().as_secs_f64();
             self.progress.step(&self.state, rate);
             let stop = self.stop.load(Ordering::Relaxed);
