@@ -5,6 +5,8 @@
 
 pub mod bundle;
 mod classifier;
+#[cfg(feature = "burn")]
+mod cpu;
 mod crop;
 mod emotion;
 #[cfg(feature = "burn")]

@@ -8,6 +8,7 @@ use burn::nn::pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, PaddingConfig2d, Relu};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use crate::cpu;
 use crate::spec::{Architecture, LayerSpec, Padding, Step};
 use crate::weights::{Array, Weights, WeightsError};
 
@@ -209,16 +210,16 @@ impl Layer {
     fn forward(&self, activation: Activation) -> Activation {
         use Activation::{Image, Vector};
         match (self, activation) {
-            (Self::Conv(conv), Image(x)) => Image(conv.forward(x)),
-            (Self::BatchNorm(norm), Image(x)) => Image(norm.forward(x)),
-            (Self::BatchNorm(norm), Vector(x)) => Vector(norm.forward(x)),
+            (Self::Conv(layer), Image(x)) => Image(cpu::conv(layer, x)),
+            (Self::BatchNorm(norm), Image(x)) => Image(cpu::batch_norm(norm, x)),
+            (Self::BatchNorm(norm), Vector(x)) => Vector(cpu::batch_norm(norm, x)),
             (Self::Relu(relu), Image(x)) => Image(relu.forward(x)),
             (Self::Relu(relu), Vector(x)) => Vector(relu.forward(x)),
             (Self::Relu6(_), Image(x)) => Image(x.clamp(0.0, 6.0)),
             (Self::Relu6(_), Vector(x)) => Vector(x.clamp(0.0, 6.0)),
             (Self::Elu(elu), Image(x)) => Image(activation::elu(x, elu.alpha)),
             (Self::Elu(elu), Vector(x)) => Vector(activation::elu(x, elu.alpha)),
-            (Self::MaxPool(pool), Image(x)) => Image(pool.forward(x)),
+            (Self::MaxPool(pool), Image(x)) => Image(cpu::max_pool(pool, x)),
             (Self::AvgPool(pool), Image(x)) => Image(pool.forward(x)),
             (Self::GlobalAvgPool(_), Image(x)) => {
                 let features: Tensor<3> = x.flatten(2, 3);

@@ -280,6 +280,7 @@ mod tests {
             validation_loss: 1.9,
             learning_rate: 0.1,
             images_per_second: 100.0,
+            data_share: 0.0,
         };
         let curves = learning_curves(&[("first run".to_owned(), (1..6).map(report).collect())]).unwrap();
         assert!(curves.contains("first run") && curves.contains("accuracy in %"));
