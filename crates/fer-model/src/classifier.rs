@@ -60,6 +60,13 @@ impl Classifier {
         FaceCrop::extract(image, face, rule, self.preprocessing.face_size(self.input))
     }
 
+    /// A picture that is a face as a whole; where it is not square, its border is repeated.
+    pub fn whole(&self, image: &RgbImage) -> Option<FaceCrop> {
+        let (width, height) = (image.width() as f32, image.height() as f32);
+        let place = FacePlace { bounds: [0.0, 0.0, width, height], eyes: [[0.0; 2]; 2] };
+        self.crop(image, &place, CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false })
+    }
+
     /// Probabilities of each face, calibrated by the bundle's temperature.
     ///
     /// # Errors

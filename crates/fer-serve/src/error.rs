@@ -2,15 +2,16 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use fer_vision::{AnalyzeError, DecodeError, JobError, QueueFull};
+use fer_vision::{AnalyzeError, DecodeError, QueueFull};
+use serde_json::{Value, json};
 
 /// What a client is told, as `{"error":{"code":…,"message":…}}`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error("the request has no body; send an image")]
     EmptyBody,
-    #[error("the multipart form has no field 'image'")]
-    MissingField,
+    #[error("there is no field '{0}' in the request")]
+    MissingField(&'static str),
     #[error("the request cannot be read: {0}")]
     BadRequest(String),
     #[error("there is nothing at this address")]
@@ -25,6 +26,8 @@ pub(crate) enum ApiError {
     NotAnImage(String),
     #[error("{0}")]
     CorruptImage(String),
+    #[error("no face was found; with enforce_detection=false the whole picture is taken for one")]
+    NoFace,
     #[error("{0}; try again in a moment")]
     Busy(String),
     #[error("the server failed on this photo; the photo was not kept")]
@@ -36,7 +39,7 @@ impl ApiError {
     fn code_and_status(&self) -> (&'static str, StatusCode) {
         match self {
             Self::EmptyBody => ("empty_body", StatusCode::BAD_REQUEST),
-            Self::MissingField => ("missing_field", StatusCode::BAD_REQUEST),
+            Self::MissingField(_) => ("missing_field", StatusCode::BAD_REQUEST),
             Self::BadRequest(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
@@ -44,20 +47,20 @@ impl ApiError {
             Self::TooManyPixels(_) => ("too_many_pixels", StatusCode::PAYLOAD_TOO_LARGE),
             Self::NotAnImage(_) => ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::CorruptImage(_) => ("corrupt_image", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::NoFace => ("no_face", StatusCode::BAD_REQUEST),
             Self::Busy(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
-}
 
-impl ResponseError for ApiError {
-    fn status_code(&self) -> StatusCode {
-        self.code_and_status().1
+    /// The body.
+    pub(crate) fn json(&self) -> Value {
+        json!({"error": {"code": self.code_and_status().0, "message": self.to_string()}})
     }
 
-    fn error_response(&self) -> HttpResponse {
-        let (code, status) = self.code_and_status();
-        let mut response = HttpResponse::build(status);
+    /// Status and headers with a body.
+    pub(crate) fn response(&self, body: &Value) -> HttpResponse {
+        let mut response = HttpResponse::build(self.code_and_status().1);
         match self {
             Self::Busy(_) => {
                 response.insert_header((header::RETRY_AFTER, "1"));
@@ -71,24 +74,39 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        response.json(serde_json::json!({"error": {"code": code, "message": self.to_string()}}))
+        response.json(body)
     }
 }
 
-impl From<JobError> for ApiError {
-    fn from(error: JobError) -> Self {
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code_and_status().1
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(&self.json())
+    }
+}
+
+impl From<DecodeError> for ApiError {
+    fn from(error: DecodeError) -> Self {
         match error {
-            JobError::Analyze(AnalyzeError::Decode(error)) => match error {
-                DecodeError::Empty => Self::EmptyBody,
-                DecodeError::NotAnImage => Self::NotAnImage(error.to_string()),
-                DecodeError::Corrupt(_) => Self::CorruptImage(error.to_string()),
-                DecodeError::TooManyPixels { .. } => Self::TooManyPixels(error.to_string()),
-            },
-            JobError::Analyze(error @ (AnalyzeError::Detect(_) | AnalyzeError::Classify(_))) => {
+            DecodeError::Empty => Self::EmptyBody,
+            DecodeError::NotAnImage => Self::NotAnImage(error.to_string()),
+            DecodeError::Corrupt(_) => Self::CorruptImage(error.to_string()),
+            DecodeError::TooManyPixels { .. } => Self::TooManyPixels(error.to_string()),
+        }
+    }
+}
+
+impl From<AnalyzeError> for ApiError {
+    fn from(error: AnalyzeError) -> Self {
+        match error {
+            AnalyzeError::Decode(error) => error.into(),
+            AnalyzeError::Detect(_) | AnalyzeError::Classify(_) => {
                 eprintln!("fer-serve: {error}");
                 Self::Internal
             }
-            JobError::Panicked => Self::Internal,
         }
     }
 }
@@ -110,9 +128,8 @@ mod tests {
     #[test]
     fn failures_of_the_pool_and_of_photos_have_their_statuses() {
         let status = |error: ApiError| error.code_and_status();
-        assert_eq!(status(JobError::Panicked.into()), ("internal", StatusCode::INTERNAL_SERVER_ERROR));
         assert_eq!(status(QueueFull { waiting: 3 }.into()), ("busy", StatusCode::SERVICE_UNAVAILABLE));
-        let photo = |error: DecodeError| status(JobError::Analyze(error.into()).into());
+        let photo = |error: DecodeError| status(AnalyzeError::from(error).into());
         assert_eq!(photo(DecodeError::Empty), ("empty_body", StatusCode::BAD_REQUEST));
         assert_eq!(photo(DecodeError::NotAnImage), ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE));
         let cut = photo(DecodeError::Corrupt("cut".to_owned()));

@@ -38,10 +38,42 @@ fn serve(options: &Options) -> Result<()> {
             .default_service(web::to(error::not_found))
     })
     .workers(2)
+    .disable_signals()
+    .shutdown_timeout(options.shutdown_seconds)
     .bind(&options.bind)
     .with_context(|| format!("cannot listen on {}; choose another address with --bind", options.bind))?;
     for address in server.addrs() {
         println!("fer-serve on http://{address}: {}", service.describe());
     }
-    actix_web::rt::System::new().block_on(server.run()).context("the server stopped")
+    actix_web::rt::System::new().block_on(run(server.run(), service)).context("the server stopped")
+}
+
+/// Until it is told to stop; then what is under way is finished within the bound.
+async fn run(server: actix_web::dev::Server, service: Arc<startup::Service>) -> std::io::Result<()> {
+    let handle = server.handle();
+    let stop = async move {
+        told_to_stop().await;
+        service.drain();
+        eprintln!("fer-serve: stopping; requests under way are finished");
+        handle.stop(true).await;
+    };
+    actix_web::rt::spawn(stop);
+    server.await
+}
+
+/// SIGTERM or Ctrl-C.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            let interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+            let terminated = std::pin::pin!(terminate.recv());
+            futures_util::future::select(terminated, interrupt).await;
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -31,9 +31,15 @@ pub(crate) struct Options {
     /// Largest request body in bytes.
     #[arg(long, env = "FER_MAX_BODY", default_value_t = 10 << 20)]
     pub(crate) max_body: usize,
+    /// Largest body of a batch in bytes.
+    #[arg(long, env = "FER_MAX_BATCH", default_value_t = 64 << 20)]
+    pub(crate) max_batch: usize,
     /// Largest photo in pixels.
     #[arg(long, env = "FER_MAX_PIXELS", default_value_t = 40_000_000)]
     pub(crate) max_pixels: u64,
+    /// Seconds that requests under way get after SIGTERM or Ctrl-C.
+    #[arg(long, env = "FER_SHUTDOWN_SECONDS", default_value_t = 20)]
+    pub(crate) shutdown_seconds: u64,
     /// Smallest face in pixels, of the photo reduced to a longer side of 800.
     #[arg(long, env = "FER_MIN_FACE", default_value_t = 20.0)]
     pub(crate) min_face: f32,

@@ -1,6 +1,7 @@
 //! From options to a service that can answer, or one line that says why not.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use fer_detect::{DetectorConfig, DetectorModel};
@@ -21,9 +22,21 @@ pub(crate) struct Service {
     pub(crate) bundle: Bundle,
     pub(crate) engine: Engine,
     pub(crate) max_body: usize,
+    /// Of all images of a batch together.
+    pub(crate) max_batch: usize,
+    draining: AtomicBool,
 }
 
 impl Service {
+    /// From now on the server finishes what it has, and is not ready for more.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// For the start-up line.
     pub(crate) fn describe(&self) -> String {
         format!("model {}, engine {}", self.bundle.name(), self.engine.describe())
@@ -56,7 +69,8 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
     let workers = Workers::start(count, options.queue, move || {
         Analyzer::new(&opened, &detector, &model, config.clone())
     })?;
-    Ok(Service { workers, bundle, engine, max_body: options.max_body })
+    let Options { max_body, max_batch, .. } = *options;
+    Ok(Service { workers, bundle, engine, max_body, max_batch, draining: AtomicBool::new(false) })
 }
 
 /// Where `cargo xtask download-runtime` puts ONNX Runtime, seen from the working directory.

@@ -60,7 +60,15 @@ impl Server {
     }
 
     fn post(&self, content_type: &str, body: &[u8]) -> Answer {
-        Answer::of(agent().post(self.url("/v1/analyze")).content_type(content_type).send(body))
+        self.post_to("/v1/analyze", content_type, body)
+    }
+
+    fn post_to(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        Answer::of(agent().post(self.url(path)).content_type(content_type).send(body))
+    }
+
+    fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.post_to(path, "application/json", body.to_string().as_bytes())
     }
 
     /// Peak resident memory so far, in bytes.
@@ -374,4 +382,146 @@ fn serving_links_nothing_of_training() {
         let training = ["burn", "wgpu", "cubecl", "autodiff", "fer-train"];
         assert!(!training.iter().any(|name| package.contains(name)), "fer-serve links {package}");
     }
+}
+
+/// A multipart body of fields with their contents.
+fn fields(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, content) in parts {
+        let head = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a\"\r\n\r\n");
+        body.extend([head.as_bytes(), content, b"\r\n"].concat());
+    }
+    [body, b"--b--\r\n".to_vec()].concat()
+}
+
+const FORM: &str = "multipart/form-data; boundary=b";
+
+#[test]
+fn a_batch_answers_in_order_and_one_bad_image_spoils_nothing() {
+    let server = Server::start(&["--workers", "2", "--queue", "1", "--max-body", "600000"]);
+    let grey = encoded(RgbImage::from_pixel(64, 64, image::Rgb([90; 3])), ImageFormat::Png);
+    let group = encoded(group(), ImageFormat::Png);
+    let large = vec![7; 600_001];
+    let parts: [&[u8]; 6] = [&grey, &group, b"no image", &large, &grey, &group];
+    let parts: Vec<_> =
+        parts.iter().map(|content| ("image", *content)).chain([("note", &b"x"[..])]).collect();
+    let answer = server.post_to("/v1/batch", FORM, &fields(&parts));
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let results = answer.json["results"].as_array().unwrap();
+    let faces = |result: &Value| result["faces"].as_array().map(Vec::len);
+    let codes = |result: &Value| result["error"]["code"].as_str().map(str::to_owned);
+    assert_eq!(
+        results.iter().map(faces).collect::<Vec<_>>(),
+        [Some(0), Some(3), None, None, Some(0), Some(3)]
+    );
+    assert_eq!(codes(&results[2]).unwrap(), "not_an_image");
+    assert_eq!(codes(&results[3]).unwrap(), "body_too_large");
+    server.post_to("/v1/batch", FORM, &fields(&[("photo", &grey)])).refused(400, "missing_field");
+    server.post_to("/v1/batch", "image/png", &grey).refused(400, "bad_request");
+    let many: Vec<_> = (0..65).map(|_| ("image", &b"x"[..])).collect();
+    server.post_to("/v1/batch", FORM, &fields(&many)).refused(400, "bad_request");
+}
+
+#[test]
+fn an_annotated_photo_is_a_photo() {
+    let server = Server::start(&["--workers", "1"]);
+    let annotate = |accept: &str| {
+        let request =
+            agent().post(server.url("/v1/annotate")).content_type("image/png").header("accept", accept);
+        let mut response = request.send(&sample()[..]).unwrap();
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, response.body_mut().read_to_vec().unwrap())
+    };
+    let (kind, bytes) = annotate("image/png");
+    assert_eq!(kind, "image/png");
+    let drawn = image::load_from_memory(&bytes).unwrap().into_rgb8();
+    let before = image::load_from_memory(&sample()).unwrap().into_rgb8();
+    let changed = drawn.pixels().zip(before.pixels()).filter(|(a, b)| a != b).count();
+    assert!((500..30_000).contains(&changed), "a box and a label: {changed} pixels");
+    let (kind, bytes) = annotate("*/*");
+    assert_eq!((kind.as_str(), image::guess_format(&bytes).unwrap()), ("image/jpeg", ImageFormat::Jpeg));
+    server.post_to("/v1/annotate", "image/png", b"").refused(400, "empty_body");
+}
+
+/// The shape that DeepFace's REST server gives for the action `emotion`, with ours in it.
+#[test]
+fn deepfaces_clients_need_another_address_alone() {
+    use base64::Engine as _;
+    let server = Server::start(&["--workers", "1"]);
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let uri = format!("data:image/png;base64,{}", encode(&sample()));
+    let asked = json!({"img": uri, "actions": ["emotion"], "detector_backend": "mtcnn", "align": true});
+    let answer = server.post_json("/analyze", &asked);
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let results = answer.json["results"].as_array().unwrap();
+    let face = &results[0];
+    assert_eq!((results.len(), &face["dominant_emotion"]), (1, &json!("happy")));
+    assert_eq!(keys(face), ["emotion", "dominant_emotion", "region", "face_confidence"]);
+    assert_eq!(keys(&face["region"]), ["x", "y", "w", "h", "left_eye", "right_eye"]);
+    let scores = face["emotion"].as_object().unwrap().values().map(|score| score.as_f64().unwrap());
+    assert!((scores.sum::<f64>() - 100.0).abs() < 0.1 && face["region"]["w"].is_i64(), "{face}");
+    let [left, right] = ["left_eye", "right_eye"].map(|eye| face["region"][eye][0].as_i64().unwrap());
+    assert!(left > right, "the person's left eye is at the right of the picture: {face}");
+    let form = fields(&[("img", &sample()), ("actions", b"['emotion']"), ("enforce_detection", b"false")]);
+    assert_eq!(server.post_to("/analyze", FORM, &form).json["results"], answer.json["results"]);
+
+    let grey = encode(&encoded(RgbImage::from_pixel(64, 48, image::Rgb([90; 3])), ImageFormat::Png));
+    let none = server.post_json("/analyze", &json!({"img": grey, "actions": ["emotion"]}));
+    none.refused(400, "no_face");
+    assert_eq!(none.json["exception"], none.json["error"]["message"]);
+    let whole = server.post_json("/analyze", &json!({"img": grey, "enforce_detection": "false"}));
+    let face = &whole.json["results"][0];
+    assert_eq!(
+        (&face["region"]["w"], &face["region"]["left_eye"], &face["face_confidence"]),
+        (&json!(64), &Value::Null, &json!(0.0)),
+        "{}",
+        whole.text
+    );
+    for wrong in [
+        json!({"img": grey, "actions": ["age", "emotion"]}),
+        json!({"img": "http://127.0.0.1/face.jpg"}),
+        json!({"img": "/etc/passwd"}),
+        json!({"img": 7}),
+    ] {
+        server.post_json("/analyze", &wrong).refused(400, "bad_request");
+    }
+    server.post_json("/analyze", &json!({"actions": ["emotion"]})).refused(400, "missing_field");
+    server.post_to("/analyze", "application/json", b"[").refused(400, "bad_request");
+}
+
+/// The list that `FER().detect_emotions` gives.
+#[test]
+fn the_fer_packages_list_is_given() {
+    let server = Server::start(&["--workers", "1"]);
+    let group = encoded(group(), ImageFormat::Png);
+    for (kind, body) in [("image/png", group.clone()), (FORM, fields(&[("image", &group)]))] {
+        let answer = server.post_to("/detect_emotions", kind, &body);
+        let faces = answer.json.as_array().unwrap();
+        assert_eq!(faces.len(), 3, "{}", answer.text);
+        assert_eq!(keys(&faces[0]), ["box", "emotions"]);
+        assert!(faces[0]["box"].as_array().unwrap().iter().all(Value::is_i64), "{}", answer.text);
+        let shares = faces[0]["emotions"].as_object().unwrap().values().map(|share| share.as_f64().unwrap());
+        assert!((shares.sum::<f64>() - 1.0).abs() < 0.05, "{}", answer.text);
+    }
+    let none = server.post_to("/detect_emotions", "image/png", b"none");
+    none.refused(415, "not_an_image");
+    assert_eq!(none.json["exception"], none.json["error"]["message"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn told_to_stop_it_finishes_what_it_has() {
+    let mut server = Server::start(&["--workers", "1", "--shutdown-seconds", "30"]);
+    assert_eq!(server.get("/readyz").json["status"], "ready");
+    let group = encoded(group(), ImageFormat::Png);
+    let (url, sent) = (server.url("/v1/batch"), fields(&[("image", &group[..]); 12]));
+    let client = std::thread::spawn(move || Answer::of(agent().post(url).content_type(FORM).send(&sent[..])));
+    std::thread::sleep(Duration::from_millis(300));
+    let id = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let answer = client.join().unwrap();
+    assert_eq!((answer.status, answer.json["results"].as_array().unwrap().len()), (200, 12));
+    let started = Instant::now();
+    let status = server.child.wait().unwrap();
+    assert!(status.success() && started.elapsed() < Duration::from_secs(30), "{status}");
 }

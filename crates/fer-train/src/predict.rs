@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use fer_engine::Engine;
 use fer_model::bundle::write_whole;
-use fer_model::{Classifier, CropRule, Emotion, FacePlace, Probabilities};
+use fer_model::{Classifier, Emotion, Probabilities};
 use serde::Serialize;
 
 use crate::dataset::pictures;
@@ -86,13 +86,10 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     }
 }
 
-/// The whole picture is the face; where it is not square its border is repeated.
+/// The whole picture is the face.
 fn predict(classifier: &mut Classifier, path: &Path) -> Result<Probabilities> {
     let picture = image::ImageReader::open(path)?.with_guessed_format()?.decode()?.into_rgb8();
-    let (width, height) = (picture.width() as f32, picture.height() as f32);
-    let whole = FacePlace { bounds: [0.0, 0.0, width, height], eyes: [[0.0; 2]; 2] };
-    let rule = CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false };
-    let face = classifier.crop(&picture, &whole, rule).context("the picture is empty")?;
+    let face = classifier.whole(&picture).context("the picture is empty")?;
     classifier.classify(&[face])?.pop().context("no answer")
 }
 

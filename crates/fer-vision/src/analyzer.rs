@@ -6,7 +6,7 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use fer_detect::{Bounds, DetectError, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
 use fer_engine::Engine;
-use fer_model::{Bundle, Classifier, ClassifyError, CropRule, FacePlace};
+use fer_model::{Bundle, Classifier, ClassifyError, CropRule, FacePlace, Probabilities};
 use image::RgbImage;
 
 use crate::analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing, milliseconds};
@@ -118,6 +118,20 @@ impl Analyzer {
             },
             model: self.label.clone(),
         })
+    }
+
+    /// The expression of a picture that is taken for a face as a whole.
+    ///
+    /// # Errors
+    /// Where the network fails.
+    pub fn classify_whole(&mut self, image: &RgbImage) -> Result<Option<Probabilities>, AnalyzeError> {
+        let Some(face) = self.classifier.whole(image) else { return Ok(None) };
+        Ok(self.classifier.classify(&[face])?.pop())
+    }
+
+    /// The bounds on decoding that this analyzer was made with.
+    pub fn limits(&self) -> DecodeLimits {
+        self.config.decode
     }
 
     /// Faces in pixels of the full picture, searched at a bounded size.

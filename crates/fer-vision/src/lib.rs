@@ -5,12 +5,14 @@
 
 mod analysis;
 mod analyzer;
+mod annotate;
 mod decode;
 mod mood;
 mod workers;
 
 pub use analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing};
 pub use analyzer::{AnalyzeError, Analyzer, AnalyzerConfig};
+pub use annotate::annotate;
 pub use decode::{DecodeError, DecodeLimits, decode};
 pub use mood::Mood;
-pub use workers::{Answer, Job, JobError, QueueFull, Workers};
+pub use workers::{QueueFull, Workers};

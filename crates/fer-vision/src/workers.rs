@@ -8,24 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::{Analysis, AnalyzeError, Analyzer};
+use crate::{AnalyzeError, Analyzer};
 
-/// What a worker does with its analyzer: usually [`Analyzer::analyze`] on a photo's bytes.
-pub type Job = Box<dyn FnOnce(&mut Analyzer) -> Result<Analysis, AnalyzeError> + Send>;
-
-/// The caller's end of a job, called once on the worker's thread.
-pub type Answer = Box<dyn FnOnce(Result<Analysis, JobError>) + Send>;
-
-/// Why a job has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum JobError {
-    /// The photo or a network.
-    #[error(transparent)]
-    Analyze(#[from] AnalyzeError),
-    /// A bug: the worker panicked and was replaced.
-    #[error("the worker failed on this photo and was replaced")]
-    Panicked,
-}
+/// What a worker does with its analyzer.
+type Job = Box<dyn FnOnce(&mut Analyzer) + Send>;
 
 /// The queue has no place; try again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +36,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<(Job, Answer)>,
+    jobs: VecDeque<Job>,
     closed: bool,
 }
 
@@ -60,7 +46,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<(Job, Answer)> {
+    fn next(&self) -> Option<Job> {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
@@ -101,19 +87,25 @@ impl Workers {
         Ok(Self { shared, threads })
     }
 
-    /// Queues a photo; the answer comes on a worker's thread.
+    /// Queues what a worker is to do: usually [`Analyzer::analyze`] on a photo's bytes. The job owns the caller's end of a
+    /// channel and sends the answer itself; if it panics, the channel closes without one.
     ///
     /// # Errors
-    /// [`QueueFull`], at once; `answer` is then dropped.
-    pub fn submit(&self, job: Job, answer: Answer) -> Result<(), QueueFull> {
+    /// [`QueueFull`], at once; `job` is then dropped.
+    pub fn submit(&self, job: impl FnOnce(&mut Analyzer) + Send + 'static) -> Result<(), QueueFull> {
         let mut queue = self.shared.lock();
         if queue.jobs.len() >= self.shared.capacity {
             return Err(QueueFull { waiting: queue.jobs.len() });
         }
-        queue.jobs.push_back((job, answer));
+        queue.jobs.push_back(Box::new(job));
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// Threads.
+    pub fn count(&self) -> usize {
+        self.threads.len()
     }
 
     /// Photos that wait.
@@ -139,28 +131,18 @@ impl Drop for Workers {
     }
 }
 
-/// A worker's life. After a panic its sessions may be in any state, so it goes on with a new analyzer; where
-/// even that cannot be built, the jobs get an answer all the same.
+/// A worker's life. After a panic its sessions may be in any state, so it goes on with a new analyzer; where even that
+/// cannot be built, the jobs are dropped, which tells their callers.
 fn work(shared: &Shared, analyzer: Analyzer, build: &(impl Fn() -> Result<Analyzer, AnalyzeError> + ?Sized)) {
     let mut analyzer = Some(analyzer);
-    while let Some((job, answer)) = shared.next() {
+    while let Some(job) = shared.next() {
         if analyzer.is_none() {
             analyzer = catch_unwind(AssertUnwindSafe(build)).ok().and_then(Result::ok);
         }
-        let outcome = match analyzer.as_mut() {
-            Some(analyzer) => catch_unwind(AssertUnwindSafe(|| job(analyzer))),
-            None => {
-                answer(Err(JobError::Panicked));
-                continue;
-            }
-        };
-        match outcome {
-            Ok(result) => answer(result.map_err(JobError::Analyze)),
-            Err(_) => {
-                shared.panics.fetch_add(1, Ordering::Relaxed);
-                analyzer = None;
-                answer(Err(JobError::Panicked));
-            }
+        let Some(working) = analyzer.as_mut() else { continue };
+        if catch_unwind(AssertUnwindSafe(|| job(working))).is_err() {
+            shared.panics.fetch_add(1, Ordering::Relaxed);
+            analyzer = None;
         }
     }
 }

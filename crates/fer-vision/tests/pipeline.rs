@@ -10,8 +10,11 @@ use std::time::Duration;
 use fer_detect::{Bounds, DetectorModel};
 use fer_engine::Engine;
 use fer_model::{Bundle, Emotion};
-use fer_vision::{Analysis, AnalyzeError, Analyzer, AnalyzerConfig, Job, JobError, QueueFull, Workers};
+use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, QueueFull, Workers, annotate};
 use image::{ImageFormat, RgbImage};
+
+/// Until a worker must have answered.
+const WAIT: Duration = Duration::from_secs(60);
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -75,18 +78,20 @@ fn a_worker_that_panics_is_replaced_and_counted() {
     let build = factory();
     let workers = Workers::start(1, 4, build).unwrap();
     let photo = encoded(&sample(), ImageFormat::Png);
-    let answer = |job: Job| -> Result<Analysis, JobError> {
-        let (send, receive) = mpsc::channel();
-        workers.submit(job, Box::new(move |result| send.send(result).unwrap())).unwrap();
-        receive.recv_timeout(Duration::from_secs(60)).unwrap()
-    };
     for round in 1..=2 {
-        let panicked = answer(Box::new(|_| panic!("a bug, planted by this test")));
-        assert!(matches!(panicked, Err(JobError::Panicked)), "{panicked:?}");
-        assert_eq!(workers.panics(), round);
+        let (send, receive) = mpsc::channel::<()>();
+        let job = move |_: &mut Analyzer| {
+            let _owned = send;
+            panic!("a bug, planted by this test");
+        };
+        workers.submit(job).unwrap();
+        assert_eq!(receive.recv_timeout(WAIT), Err(mpsc::RecvTimeoutError::Disconnected));
+        let (send, receive) = mpsc::channel();
         let photo = photo.clone();
-        let analysis = answer(Box::new(move |analyzer| analyzer.analyze(&photo))).unwrap();
+        workers.submit(move |analyzer| send.send(analyzer.analyze(&photo)).unwrap()).unwrap();
+        let analysis = receive.recv_timeout(WAIT).unwrap().unwrap();
         assert_eq!(analysis.faces.len(), 1, "the replaced worker works");
+        assert_eq!(workers.panics(), round);
     }
 }
 
@@ -98,23 +103,47 @@ fn a_full_queue_is_refused_at_once_and_what_is_queued_is_finished() {
     let (go, gate) = mpsc::channel::<()>();
     let (started, starts) = mpsc::channel();
     let (send, receive) = mpsc::channel();
-    let answer = || {
+    let analyze = || {
         let send = send.clone();
-        Box::new(move |result: Result<Analysis, JobError>| send.send(result.is_ok()).unwrap())
+        move |analyzer: &mut Analyzer| send.send(analyzer.analyze_pixels(&grey()).is_ok()).unwrap()
     };
-    let held: Job = Box::new(move |analyzer| {
+    let last = analyze();
+    let held = move |analyzer: &mut Analyzer| {
         started.send(()).unwrap();
         gate.recv().unwrap();
-        analyzer.analyze_pixels(&grey())
-    });
-    workers.submit(held, answer()).unwrap();
-    starts.recv_timeout(Duration::from_secs(60)).unwrap();
-    let job = move || -> Job { Box::new(move |analyzer| analyzer.analyze_pixels(&grey())) };
-    workers.submit(job(), answer()).unwrap();
-    workers.submit(job(), answer()).unwrap();
-    assert_eq!(workers.submit(job(), answer()), Err(QueueFull { waiting: 2 }));
-    assert_eq!(workers.waiting(), 2);
+        last(analyzer);
+    };
+    workers.submit(held).unwrap();
+    starts.recv_timeout(WAIT).unwrap();
+    workers.submit(analyze()).unwrap();
+    workers.submit(analyze()).unwrap();
+    assert_eq!(workers.submit(analyze()), Err(QueueFull { waiting: 2 }));
+    assert_eq!((workers.count(), workers.waiting()), (1, 2));
     go.send(()).unwrap();
     drop(workers);
     assert_eq!(receive.try_iter().collect::<Vec<_>>(), [true; 3]);
+}
+
+#[test]
+fn boxes_and_labels_are_drawn_into_the_photo() {
+    let build = factory();
+    let mut analyzer = build().unwrap();
+    let mut photo = sample();
+    let analysis = analyzer.analyze_pixels(&photo).unwrap();
+    annotate(&mut photo, &analysis);
+    let Bounds { x, y, width, height } = analysis.faces[0].face.bounds;
+    let middle = (x + 0.5 * width) as u32;
+    let changed = |x: u32, y: u32| photo.get_pixel(x, y) != sample().get_pixel(x, y);
+    assert_eq!(photo.get_pixel(middle, y.round() as u32).0, [255; 3], "the box's upper edge");
+    assert_eq!(photo.get_pixel(middle, (y + height).round() as u32 - 1).0, [255; 3]);
+    assert!(!changed(middle, (y + 0.5 * height) as u32), "the face itself stays");
+    let tag = (0..14).map(|up| (x as u32 + 2, y as u32 - 4 - up));
+    assert_eq!(tag.filter(|&(x, y)| changed(x, y)).count(), 14, "a label above it");
+    // A face that reaches over the border, in a photo of a few pixels.
+    let mut tiny = RgbImage::new(9, 7);
+    annotate(&mut tiny, &analysis);
+    let mut moved = analysis.clone();
+    moved.faces[0].face.bounds = Bounds { x: -5.0, y: -9.0, width: 30.0, height: 12.0 };
+    annotate(&mut tiny, &moved);
+    assert!(tiny.pixels().all(|pixel| pixel.0 != [0; 3]), "the label covers it");
 }

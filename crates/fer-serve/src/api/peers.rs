@@ -1,0 +1,213 @@
+//! Answers in the shapes of DeepFace's REST server and of the `fer` package, so that their clients need no change but the
+//! address.
+
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use fer_detect::Bounds;
+use fer_model::Probabilities;
+use fer_vision::{Analyzer, FaceAnalysis};
+use serde_json::{Map, Value, json};
+
+use super::native::uncached;
+use super::{body, run};
+use crate::error::ApiError;
+use crate::startup::Service;
+
+/// An error with the peer's key `exception` beside ours.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct PeerError(#[from] ApiError);
+
+impl ResponseError for PeerError {
+    fn status_code(&self) -> actix_web::http::StatusCode {
+        self.0.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut json = self.0.json();
+        json["exception"] = Value::String(self.0.to_string());
+        self.0.response(&json)
+    }
+}
+
+/// `POST /analyze` of DeepFace for the action `emotion`: JSON with `img` as base64 or data URI, or a form with the file
+/// `img`. Scores are 0 to 100, `left_eye` is the person's own left.
+pub(super) async fn deepface(
+    service: web::Data<Service>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, PeerError> {
+    let asked = if body::is(&request, "multipart/form-data") {
+        Asked::of_form(body::form(&request, payload, service.max_body).await?)?
+    } else {
+        // Base64 is a third longer than what it says.
+        let text = body::whole(&request, payload, service.max_body / 3 * 4 + 4096).await?;
+        Asked::of_json(&text)?
+    };
+    let Asked { image, enforce_detection } = asked;
+    let results =
+        run(&service, move |analyzer| deepface_results(analyzer, &image, enforce_detection)).await?;
+    Ok(uncached().json(json!({ "results": results })))
+}
+
+/// What a DeepFace client asks for; the detector, alignment and the like are ours.
+struct Asked {
+    image: Vec<u8>,
+    enforce_detection: bool,
+}
+
+impl Asked {
+    fn of_json(text: &[u8]) -> Result<Self, ApiError> {
+        if text.is_empty() {
+            return Err(ApiError::EmptyBody);
+        }
+        let json: Map<String, Value> = serde_json::from_slice(text).map_err(|e| body::bad(&e))?;
+        let image = match json.get("img").or_else(|| json.get("img_path")) {
+            Some(Value::String(text)) => body::base64_image(text)?,
+            Some(_) => return Err(ApiError::BadRequest("img is not a string with base64".to_owned())),
+            None => return Err(ApiError::MissingField("img")),
+        };
+        only_emotion(json.get("actions"))?;
+        Ok(Self { image, enforce_detection: enforced(json.get("enforce_detection"))? })
+    }
+
+    fn of_form(fields: Vec<body::Field>) -> Result<Self, ApiError> {
+        let (mut image, mut enforce_detection) = (None, true);
+        for body::Field { name, bytes } in fields {
+            let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+            match name.as_str() {
+                "img" => image = Some(bytes),
+                "actions" => only_emotion(Some(&text()))?,
+                "enforce_detection" => enforce_detection = enforced(Some(&text()))?,
+                _ => {}
+            }
+        }
+        let image = image.ok_or(ApiError::MissingField("img"))?;
+        Ok(Self { image, enforce_detection })
+    }
+}
+
+/// Actions as a list or as text such as `emotion` or `["emotion"]`; DeepFace's default would be all four.
+fn only_emotion(actions: Option<&Value>) -> Result<(), ApiError> {
+    let named: Vec<String> = match actions {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Array(list)) => list.iter().map(|item| item.as_str().unwrap_or("?").to_owned()).collect(),
+        Some(Value::String(text)) => text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        Some(other) => vec![other.to_string()],
+    };
+    match named.iter().find(|action| *action != "emotion") {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("action '{other}' is not offered; this server knows emotion alone");
+            Err(ApiError::BadRequest(message))
+        }
+    }
+}
+
+/// A truth value that may come as text: "false" is not true.
+fn enforced(value: Option<&Value>) -> Result<bool, ApiError> {
+    match value {
+        None | Some(Value::Null) => Ok(true),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(Value::String(text)) if ["true", "1", "yes"].contains(&text.to_ascii_lowercase().as_str()) => {
+            Ok(true)
+        }
+        Some(Value::String(text)) if ["false", "0", "no"].contains(&text.to_ascii_lowercase().as_str()) => {
+            Ok(false)
+        }
+        Some(other) => {
+            Err(ApiError::BadRequest(format!("enforce_detection is {other}; expected true or false")))
+        }
+    }
+}
+
+fn deepface_results(analyzer: &mut Analyzer, image: &[u8], enforce: bool) -> Result<Vec<Value>, ApiError> {
+    let pixels = fer_vision::decode(image, analyzer.limits())?;
+    let analysis = analyzer.analyze_pixels(&pixels)?;
+    if !analysis.faces.is_empty() {
+        return Ok(analysis.faces.iter().map(deepface_face).collect());
+    }
+    if enforce {
+        return Err(ApiError::NoFace);
+    }
+    // As DeepFace does: the whole picture, with a confidence of none.
+    let emotions = analyzer.classify_whole(&pixels)?.ok_or(ApiError::Internal)?;
+    let whole = json!({
+        "x": 0, "y": 0, "w": pixels.width(), "h": pixels.height(), "left_eye": null, "right_eye": null,
+    });
+    Ok(vec![deepface_result(&emotions, &whole, 0.0)])
+}
+
+fn deepface_face(found: &FaceAnalysis) -> Value {
+    let [x, y, w, h] = whole_pixels(found.face.bounds);
+    let point = |[x, y]: [f32; 2]| json!([x.round() as i64, y.round() as i64]);
+    let region = json!({
+        "x": x, "y": y, "w": w, "h": h,
+        // Ours are as seen in the picture, theirs the person's own.
+        "left_eye": point(found.face.landmarks.right_eye),
+        "right_eye": point(found.face.landmarks.left_eye),
+    });
+    deepface_result(&found.emotions, &region, found.face.confidence)
+}
+
+fn deepface_result(emotions: &Probabilities, region: &Value, confidence: f32) -> Value {
+    let scores: Map<String, Value> =
+        emotions.iter().map(|(emotion, share)| (emotion.name().to_owned(), json!(100.0 * share))).collect();
+    json!({
+        "emotion": scores,
+        "dominant_emotion": emotions.dominant().name(),
+        "region": region,
+        "face_confidence": confidence,
+    })
+}
+
+/// `detect_emotions` of the `fer` package: a list, an entry for each face, probabilities with two places.
+pub(super) async fn fer(
+    service: web::Data<Service>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, PeerError> {
+    let photo = body::image(&request, payload, "image", service.max_body).await?;
+    let analysis = run(&service, move |analyzer| Ok(analyzer.analyze(&photo)?)).await?;
+    let faces: Vec<Value> = analysis.faces.iter().map(fer_face).collect();
+    Ok(uncached().json(faces))
+}
+
+fn fer_face(found: &FaceAnalysis) -> Value {
+    let two_places = |share: f32| (f64::from(share) * 100.0).round() / 100.0;
+    let emotions: Map<String, Value> = found
+        .emotions
+        .iter()
+        .map(|(emotion, share)| (emotion.name().to_owned(), json!(two_places(share))))
+        .collect();
+    json!({ "box": whole_pixels(found.face.bounds), "emotions": emotions })
+}
+
+/// `x, y, width, height`
+fn whole_pixels(bounds: Bounds) -> [i64; 4] {
+    <[f32; 4]>::from(bounds).map(|side| side.round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_and_truth_values_come_in_many_shapes() {
+        for fine in
+            [json!(null), json!(["emotion"]), json!("emotion"), json!("['emotion']"), json!("[\"emotion\"]")]
+        {
+            assert!(only_emotion(Some(&fine)).is_ok(), "{fine}");
+        }
+        for other in [json!(["emotion", "age"]), json!("gender"), json!(7)] {
+            let message = only_emotion(Some(&other)).unwrap_err().to_string();
+            assert!(message.contains("is not offered"), "{message}");
+        }
+        assert!(enforced(None).unwrap() && enforced(Some(&json!("True"))).unwrap());
+        assert!(!enforced(Some(&json!("false"))).unwrap() && !enforced(Some(&json!(false))).unwrap());
+        assert!(enforced(Some(&json!(3))).is_err() && enforced(Some(&json!("perhaps"))).is_err());
+    }
+}
