@@ -121,6 +121,13 @@ impl Probabilities {
         (count > 0).then(|| Self(sum.map(|total| total / count as f32)))
     }
 
+    /// A share of the way to others, 0 to 1.
+    #[must_use]
+    pub fn towards(&self, others: &Self, share: f32) -> Self {
+        let share = share.clamp(0.0, 1.0);
+        Self(std::array::from_fn(|i| self.0[i] + share * (others.0[i] - self.0[i])))
+    }
+
     /// The probability of one emotion.
     pub fn get(&self, emotion: Emotion) -> f32 {
         self.0[emotion.index()]

@@ -30,6 +30,10 @@ pub(crate) enum ApiError {
     NoFace,
     #[error("{0}; try again in a moment")]
     Busy(String),
+    #[error("{0}")]
+    TooManyConnections(String),
+    #[error("pages of {0} may not use this server")]
+    ForbiddenOrigin(String),
     #[error("the server failed on this photo; the photo was not kept")]
     Internal,
 }
@@ -49,6 +53,8 @@ impl ApiError {
             Self::CorruptImage(_) => ("corrupt_image", StatusCode::UNPROCESSABLE_ENTITY),
             Self::NoFace => ("no_face", StatusCode::BAD_REQUEST),
             Self::Busy(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
+            Self::TooManyConnections(_) => ("too_many_connections", StatusCode::SERVICE_UNAVAILABLE),
+            Self::ForbiddenOrigin(_) => ("forbidden_origin", StatusCode::FORBIDDEN),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
@@ -62,7 +68,7 @@ impl ApiError {
     pub(crate) fn response(&self, body: &Value) -> HttpResponse {
         let mut response = HttpResponse::build(self.code_and_status().1);
         match self {
-            Self::Busy(_) => {
+            Self::Busy(_) | Self::TooManyConnections(_) => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
             Self::MethodNotAllowed(allowed) => {

@@ -37,6 +37,15 @@ pub(crate) struct Options {
     /// Largest photo in pixels.
     #[arg(long, env = "FER_MAX_PIXELS", default_value_t = 40_000_000)]
     pub(crate) max_pixels: u64,
+    /// Live connections of all clients.
+    #[arg(long, env = "FER_LIVE_CONNECTIONS", default_value_t = 64)]
+    pub(crate) live_connections: usize,
+    /// Live connections of one client, by its address.
+    #[arg(long, env = "FER_LIVE_PER_CLIENT", default_value_t = 32)]
+    pub(crate) live_per_client: usize,
+    /// Seconds without a frame after which a live connection is closed.
+    #[arg(long, env = "FER_LIVE_IDLE_SECONDS", default_value_t = 60)]
+    pub(crate) live_idle_seconds: u64,
     /// Seconds that requests under way get after SIGTERM or Ctrl-C.
     #[arg(long, env = "FER_SHUTDOWN_SECONDS", default_value_t = 20)]
     pub(crate) shutdown_seconds: u64,

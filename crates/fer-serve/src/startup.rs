@@ -1,14 +1,16 @@
 //! From options to a service that can answer, or one line that says why not.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fer_detect::{DetectorConfig, DetectorModel};
 use fer_engine::Engine;
 use fer_model::Bundle;
 use fer_vision::{Analyzer, AnalyzerConfig, DecodeLimits, Workers};
+use tokio::sync::watch;
 
+use crate::api::Connections;
 use crate::options::Options;
 
 const MODEL_JSON: &[u8] =
@@ -24,17 +26,29 @@ pub(crate) struct Service {
     pub(crate) max_body: usize,
     /// Of all images of a batch together.
     pub(crate) max_batch: usize,
-    draining: AtomicBool,
+    pub(crate) limits: LiveLimits,
+    pub(crate) live: Connections,
+    /// True from the moment in which the server is told to stop.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+/// On live connections.
+#[derive(Clone, Copy)]
+pub(crate) struct LiveLimits {
+    pub(crate) live_connections: usize,
+    pub(crate) live_per_client: usize,
+    /// Without a frame.
+    pub(crate) live_idle: Duration,
 }
 
 impl Service {
     /// From now on the server finishes what it has, and is not ready for more.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.stopping.borrow()
     }
 
     /// For the start-up line.
@@ -69,8 +83,21 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
     let workers = Workers::start(count, options.queue, move || {
         Analyzer::new(&opened, &detector, &model, config.clone())
     })?;
-    let Options { max_body, max_batch, .. } = *options;
-    Ok(Service { workers, bundle, engine, max_body, max_batch, draining: AtomicBool::new(false) })
+    let limits = LiveLimits {
+        live_connections: options.live_connections,
+        live_per_client: options.live_per_client,
+        live_idle: Duration::from_secs(options.live_idle_seconds),
+    };
+    Ok(Service {
+        workers,
+        bundle,
+        engine,
+        max_body: options.max_body,
+        max_batch: options.max_batch,
+        limits,
+        live: Connections::default(),
+        stopping: watch::Sender::new(false),
+    })
 }
 
 /// Where `cargo xtask download-runtime` puts ONNX Runtime, seen from the working directory.

@@ -8,6 +8,7 @@ mod analyzer;
 mod annotate;
 mod decode;
 mod mood;
+mod track;
 mod workers;
 
 pub use analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing};
@@ -15,4 +16,5 @@ pub use analyzer::{AnalyzeError, Analyzer, AnalyzerConfig};
 pub use annotate::annotate;
 pub use decode::{DecodeError, DecodeLimits, decode};
 pub use mood::Mood;
-pub use workers::{QueueFull, Workers};
+pub use track::{Thumbnail, TrackedFace, Tracker};
+pub use workers::{Lane, QueueFull, Workers};

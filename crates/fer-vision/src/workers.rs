@@ -13,6 +13,15 @@ use crate::{AnalyzeError, Analyzer};
 /// What a worker does with its analyzer.
 type Job = Box<dyn FnOnce(&mut Analyzer) + Send>;
 
+/// Where a job waits. The workers take from both in turn, so that neither can starve the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Single photos.
+    Photo,
+    /// Frames of videos; who has one waiting or running should not send another.
+    Live,
+}
+
 /// The queue has no place; try again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("all workers are busy and {waiting} photos wait already")]
@@ -36,8 +45,20 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    /// By lane.
+    lanes: [VecDeque<Job>; 2],
+    /// The lane that has its turn.
+    turn: usize,
     closed: bool,
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Job> {
+        let first = self.turn;
+        let lane = if self.lanes[first].is_empty() { 1 - first } else { first };
+        self.turn = 1 - lane;
+        self.lanes[lane].pop_front()
+    }
 }
 
 impl Shared {
@@ -49,7 +70,7 @@ impl Shared {
     fn next(&self) -> Option<Job> {
         let mut queue = self.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            if let Some(job) = queue.pop() {
                 return Some(job);
             }
             if queue.closed {
@@ -61,7 +82,7 @@ impl Shared {
 }
 
 impl Workers {
-    /// Starts `count` threads, each with an analyzer from `build`, and a queue of `capacity` photos.
+    /// Starts `count` threads, each with an analyzer from `build`, and a queue of `capacity` places in each lane.
     ///
     /// # Errors
     /// The first analyzer that cannot be built; then no thread is left behind.
@@ -92,12 +113,17 @@ impl Workers {
     ///
     /// # Errors
     /// [`QueueFull`], at once; `job` is then dropped.
-    pub fn submit(&self, job: impl FnOnce(&mut Analyzer) + Send + 'static) -> Result<(), QueueFull> {
+    pub fn submit(
+        &self,
+        lane: Lane,
+        job: impl FnOnce(&mut Analyzer) + Send + 'static,
+    ) -> Result<(), QueueFull> {
         let mut queue = self.shared.lock();
-        if queue.jobs.len() >= self.shared.capacity {
-            return Err(QueueFull { waiting: queue.jobs.len() });
+        let jobs = &mut queue.lanes[lane as usize];
+        if jobs.len() >= self.shared.capacity {
+            return Err(QueueFull { waiting: jobs.len() });
         }
-        queue.jobs.push_back(Box::new(job));
+        jobs.push_back(Box::new(job));
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
@@ -108,9 +134,9 @@ impl Workers {
         self.threads.len()
     }
 
-    /// Photos that wait.
+    /// Jobs that wait, in both lanes.
     pub fn waiting(&self) -> usize {
-        self.shared.lock().jobs.len()
+        self.shared.lock().lanes.iter().map(VecDeque::len).sum()
     }
 
     /// Workers that panicked and were replaced since the start.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fer_detect::{Bounds, DetectorModel};
 use fer_engine::Engine;
 use fer_model::{Bundle, Emotion};
-use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, QueueFull, Workers, annotate};
+use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, Lane, QueueFull, Workers, annotate};
 use image::{ImageFormat, RgbImage};
 
 /// Until a worker must have answered.
@@ -84,11 +84,11 @@ fn a_worker_that_panics_is_replaced_and_counted() {
             let _owned = send;
             panic!("a bug, planted by this test");
         };
-        workers.submit(job).unwrap();
+        workers.submit(Lane::Photo, job).unwrap();
         assert_eq!(receive.recv_timeout(WAIT), Err(mpsc::RecvTimeoutError::Disconnected));
         let (send, receive) = mpsc::channel();
         let photo = photo.clone();
-        workers.submit(move |analyzer| send.send(analyzer.analyze(&photo)).unwrap()).unwrap();
+        workers.submit(Lane::Photo, move |analyzer| send.send(analyzer.analyze(&photo)).unwrap()).unwrap();
         let analysis = receive.recv_timeout(WAIT).unwrap().unwrap();
         assert_eq!(analysis.faces.len(), 1, "the replaced worker works");
         assert_eq!(workers.panics(), round);
@@ -113,15 +113,18 @@ fn a_full_queue_is_refused_at_once_and_what_is_queued_is_finished() {
         gate.recv().unwrap();
         last(analyzer);
     };
-    workers.submit(held).unwrap();
+    workers.submit(Lane::Photo, held).unwrap();
     starts.recv_timeout(WAIT).unwrap();
-    workers.submit(analyze()).unwrap();
-    workers.submit(analyze()).unwrap();
-    assert_eq!(workers.submit(analyze()), Err(QueueFull { waiting: 2 }));
+    workers.submit(Lane::Photo, analyze()).unwrap();
+    workers.submit(Lane::Photo, analyze()).unwrap();
+    assert_eq!(workers.submit(Lane::Photo, analyze()), Err(QueueFull { waiting: 2 }));
     assert_eq!((workers.count(), workers.waiting()), (1, 2));
+    // Live frames have places of their own, and their turn.
+    workers.submit(Lane::Live, analyze()).unwrap();
+    assert_eq!(workers.waiting(), 3);
     go.send(()).unwrap();
     drop(workers);
-    assert_eq!(receive.try_iter().collect::<Vec<_>>(), [true; 3]);
+    assert_eq!(receive.try_iter().collect::<Vec<_>>(), [true; 4]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The API: our own routes (`/v1/…`), those of peers whose clients need not change, and what operators ask.
 
 mod body;
+mod live;
 mod native;
 mod peers;
 
 use actix_web::{HttpResponse, web};
-use fer_vision::Analyzer;
+use fer_vision::{Analyzer, Lane};
 use tokio::sync::oneshot;
 
 use crate::error::ApiError;
@@ -16,6 +17,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(only("/v1/analyze", "POST", web::post().to(native::analyze)))
         .service(only("/v1/annotate", "POST", web::post().to(native::annotate)))
         .service(only("/v1/batch", "POST", web::post().to(native::batch)))
+        .service(only("/v1/live", "GET", web::get().to(live::live)))
         .service(only("/v1/model", "GET", web::get().to(native::model)))
         .service(only("/analyze", "POST", web::post().to(peers::deepface)))
         .service(only("/detect_emotions", "POST", web::post().to(peers::fer)))
@@ -30,14 +32,25 @@ pub(crate) fn only(path: &str, method: &'static str, route: actix_web::Route) ->
     }))
 }
 
-/// Work for a worker, and its answer; refused at once where all are busy and the queue is full.
+pub(crate) use live::Connections;
+
+/// Work on a photo, and its answer; refused at once where all are busy and the queue is full.
 async fn run<T, F>(service: &Service, work: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Analyzer) -> Result<T, ApiError> + Send + 'static,
+{
+    run_in(service, Lane::Photo, work).await
+}
+
+/// The same in a lane.
+async fn run_in<T, F>(service: &Service, lane: Lane, work: F) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: FnOnce(&mut Analyzer) -> Result<T, ApiError> + Send + 'static,
 {
     let (send, receive) = oneshot::channel();
     // A client that went away no longer receives.
-    service.workers.submit(move |analyzer| drop(send.send(work(analyzer))))?;
+    service.workers.submit(lane, move |analyzer| drop(send.send(work(analyzer))))?;
     receive.await.map_err(|_| ApiError::Internal)?
 }

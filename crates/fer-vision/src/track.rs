@@ -1,0 +1,266 @@
+//! Faces over time: who is who from frame to frame, and emotions that do not flicker.
+//!
+//! A face is matched to where its track is going (constant velocity), so that two that cross keep their ids; a track that
+//! is lost is kept for a moment; when the picture changes as a whole, as at a cut, all tracks end.
+
+use std::time::Duration;
+
+use fer_detect::Bounds;
+use fer_model::Probabilities;
+use image::RgbImage;
+
+use crate::FaceAnalysis;
+
+/// A track that is lost lives on for so long.
+const PATIENCE: Duration = Duration::from_millis(1000);
+
+/// Time in which the smoothed emotions come 63 % closer to what is seen.
+const SMOOTHING: Duration = Duration::from_millis(400);
+
+/// Largest distance between where a face is expected and where it is, as a share of its size.
+const REACH: f32 = 0.8;
+
+/// Largest ratio of the sizes of a face in two frames.
+const GROWTH: f32 = 1.7;
+
+/// Weight of the latest movement in a track's velocity.
+const INERTIA: f32 = 0.5;
+
+/// Mean difference of the thumbnails' grey levels from which the picture is another.
+const CUT: f32 = 42.0;
+
+/// A frame in a few grey levels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thumbnail([f32; COLUMNS * ROWS]);
+
+const COLUMNS: usize = 16;
+const ROWS: usize = 12;
+
+/// Pixels that are looked at along each side of one of its cells.
+const SAMPLES: usize = 4;
+
+impl Thumbnail {
+    /// Of a picture of any size.
+    pub fn of(picture: &RgbImage) -> Self {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let mut cells = [0.0; COLUMNS * ROWS];
+        if width == 0 || height == 0 {
+            return Self(cells);
+        }
+        for (cell, level) in cells.iter_mut().enumerate() {
+            let (column, row) = (cell % COLUMNS, cell / COLUMNS);
+            for sample in 0..SAMPLES * SAMPLES {
+                let (across, down) = (column * SAMPLES + sample % SAMPLES, row * SAMPLES + sample / SAMPLES);
+                let x = across * width / (COLUMNS * SAMPLES);
+                let y = down * height / (ROWS * SAMPLES);
+                let [red, green, blue] = picture.get_pixel(x as u32, y as u32).0.map(f32::from);
+                *level += (0.299 * red + 0.587 * green + 0.114 * blue) / (SAMPLES * SAMPLES) as f32;
+            }
+        }
+        Self(cells)
+    }
+
+    fn difference(&self, other: &Self) -> f32 {
+        let sum: f32 = self.0.iter().zip(&other.0).map(|(a, b)| (a - b).abs()).sum();
+        sum / self.0.len() as f32
+    }
+}
+
+/// A face with its identity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrackedFace {
+    /// The same as long as the face is followed; never given twice by a tracker.
+    pub track_id: u64,
+    /// Smoothed over time.
+    pub emotions: Probabilities,
+}
+
+/// Follows the faces of one video.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    tracks: Vec<Track>,
+    given: u64,
+    last: Option<(Duration, Thumbnail)>,
+}
+
+#[derive(Debug)]
+struct Track {
+    id: u64,
+    bounds: Bounds,
+    /// Pixels a second, of the centre.
+    velocity: [f32; 2],
+    seen: Duration,
+    emotions: Probabilities,
+}
+
+impl Tracker {
+    /// The faces of the next frame, which is of time `now`: an answer for each, in their order.
+    pub fn update(&mut self, now: Duration, picture: &Thumbnail, faces: &[FaceAnalysis]) -> Vec<TrackedFace> {
+        let cut = self.last.as_ref().is_some_and(|(_, last)| last.difference(picture) > CUT);
+        if cut {
+            self.tracks.clear();
+        }
+        self.tracks.retain(|track| now.saturating_sub(track.seen) <= PATIENCE);
+        let mut owners = self.matches(now, faces);
+        for (face, owner) in faces.iter().zip(&mut owners) {
+            match *owner {
+                Some(track) => self.tracks[track].follow(now, face),
+                None => {
+                    self.given += 1;
+                    *owner = Some(self.tracks.len());
+                    self.tracks.push(Track {
+                        id: self.given,
+                        bounds: face.face.bounds,
+                        velocity: [0.0; 2],
+                        seen: now,
+                        emotions: face.emotions,
+                    });
+                }
+            }
+        }
+        self.last = Some((now, picture.clone()));
+        let tracked = |track: usize| {
+            let Track { id, emotions, .. } = self.tracks[track];
+            TrackedFace { track_id: id, emotions }
+        };
+        owners.into_iter().flatten().map(tracked).collect()
+    }
+
+    /// Of each face the track that it continues: the nearest pairs first, each track and face once.
+    fn matches(&self, now: Duration, faces: &[FaceAnalysis]) -> Vec<Option<usize>> {
+        let mut pairs = Vec::new();
+        for (track, followed) in self.tracks.iter().enumerate() {
+            for (face, found) in faces.iter().enumerate() {
+                pairs.extend(
+                    followed.distance(now, &found.face.bounds).map(|distance| (distance, track, face)),
+                );
+            }
+        }
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut owners, mut taken) = (vec![None; faces.len()], vec![false; self.tracks.len()]);
+        for (_, track, face) in pairs {
+            if owners[face].is_none() && !taken[track] {
+                owners[face] = Some(track);
+                taken[track] = true;
+            }
+        }
+        owners
+    }
+}
+
+impl Track {
+    /// Of a face from where this one is expected, as a share of its size; `None` where it cannot be the same.
+    fn distance(&self, now: Duration, bounds: &Bounds) -> Option<f32> {
+        let (old, new) = (size(&self.bounds), size(bounds));
+        let ratio = old.max(new) / old.min(new).max(f32::MIN_POSITIVE);
+        let seconds = now.saturating_sub(self.seen).as_secs_f32();
+        let ([x, y], [dx, dy]) = (centre(&self.bounds), self.velocity);
+        let [at_x, at_y] = centre(bounds);
+        let off = (at_x - x - dx * seconds).hypot(at_y - y - dy * seconds) / old.max(f32::MIN_POSITIVE);
+        (off <= REACH && ratio <= GROWTH).then_some(off + 0.3 * (ratio - 1.0))
+    }
+
+    fn follow(&mut self, now: Duration, found: &FaceAnalysis) {
+        let seconds = now.saturating_sub(self.seen).as_secs_f32();
+        let (before, after) = (centre(&self.bounds), centre(&found.face.bounds));
+        if seconds > 0.0 {
+            for ((velocity, before), after) in self.velocity.iter_mut().zip(before).zip(after) {
+                *velocity += INERTIA * ((after - before) / seconds - *velocity);
+            }
+        }
+        let share = 1.0 - (-seconds / SMOOTHING.as_secs_f32()).exp();
+        self.emotions = self.emotions.towards(&found.emotions, share);
+        self.bounds = found.face.bounds;
+        self.seen = now;
+    }
+}
+
+fn centre(bounds: &Bounds) -> [f32; 2] {
+    [bounds.x + 0.5 * bounds.width, bounds.y + 0.5 * bounds.height]
+}
+
+fn size(bounds: &Bounds) -> f32 {
+    bounds.width.max(bounds.height)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fer_detect::{Face, Landmarks};
+    use fer_model::Emotion;
+    use image::Rgb;
+
+    fn face(x: f32, y: f32, logit: f32) -> FaceAnalysis {
+        let bounds = Bounds { x, y, width: 100.0, height: 120.0 };
+        let emotions =
+            Probabilities::from_logits(&[logit, 0.0], &[Emotion::Happy, Emotion::Sad], 1.0).unwrap();
+        FaceAnalysis { face: Face { bounds, confidence: 1.0, landmarks: Landmarks::default() }, emotions }
+    }
+
+    fn picture(grey: u8) -> Thumbnail {
+        Thumbnail::of(&RgbImage::from_fn(160, 120, |x, _| Rgb([grey.wrapping_add((x / 8) as u8); 3])))
+    }
+
+    /// Ids at a tenth of a second after the other.
+    fn ids(tracker: &mut Tracker, tenth: u64, grey: u8, faces: &[FaceAnalysis]) -> Vec<u64> {
+        let found = tracker.update(Duration::from_millis(100 * tenth), &picture(grey), faces);
+        found.iter().map(|face| face.track_id).collect()
+    }
+
+    #[test]
+    fn two_that_cross_keep_their_ids() {
+        let mut tracker = Tracker::default();
+        for step in 0..20_u64 {
+            let x = 20.0 * step as f32;
+            // One walks to the right, one to the left; in the middle one hides the other.
+            let (right, left) = (face(x, 50.0, 3.0), face(380.0 - x, 60.0, -3.0));
+            let seen = match step {
+                9 | 10 => vec![right],
+                _ if step % 2 == 0 => vec![right, left],
+                _ => vec![left, right],
+            };
+            let expected: &[u64] = match step {
+                9 | 10 => &[1],
+                _ if step % 2 == 0 => &[1, 2],
+                _ => &[2, 1],
+            };
+            assert_eq!(ids(&mut tracker, step, 90, &seen), expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn one_lost_for_a_moment_is_the_same_and_after_long_another() {
+        let mut tracker = Tracker::default();
+        let here = [face(100.0, 50.0, 0.0)];
+        assert_eq!(ids(&mut tracker, 0, 90, &here), [1]);
+        assert!(ids(&mut tracker, 4, 90, &[]).is_empty());
+        assert_eq!(ids(&mut tracker, 8, 90, &here), [1]);
+        assert_eq!(ids(&mut tracker, 30, 90, &here), [2]);
+        // Another place, or another size, is somebody else.
+        assert_eq!(ids(&mut tracker, 31, 90, &[face(400.0, 50.0, 0.0)]), [3]);
+    }
+
+    #[test]
+    fn a_cut_ends_all_tracks_and_a_lamp_does_not() {
+        let mut tracker = Tracker::default();
+        let here = [face(100.0, 50.0, 0.0)];
+        assert_eq!(ids(&mut tracker, 0, 90, &here), [1]);
+        assert_eq!(ids(&mut tracker, 1, 110, &here), [1]);
+        assert_eq!(ids(&mut tracker, 2, 200, &here), [2]);
+    }
+
+    #[test]
+    fn emotions_follow_in_time_not_in_frames() {
+        let smoothed = |every: u64| {
+            let mut tracker = Tracker::default();
+            ids(&mut tracker, 0, 90, &[face(0.0, 0.0, -5.0)]);
+            let frames = (1..=8).filter(|tenth| tenth % every == 0);
+            let last = frames.map(|tenth| {
+                tracker.update(Duration::from_millis(100 * tenth), &picture(90), &[face(0.0, 0.0, 5.0)])
+            });
+            last.last().unwrap()[0].emotions.get(Emotion::Happy)
+        };
+        let (often, seldom) = (smoothed(1), smoothed(4));
+        assert!((often - seldom).abs() < 0.01 && (0.8..0.9).contains(&often), "{often} {seldom}");
+    }
+}
