@@ -6,11 +6,24 @@ use actix_web::{HttpResponse, web};
 
 use crate::api::only;
 
-const FILES: [(&str, &str, &str); 4] = [
-    ("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
-    ("/style.css", "text/css; charset=utf-8", include_str!("../page/style.css")),
-    ("/app.js", "text/javascript; charset=utf-8", include_str!("../page/app.js")),
+/// A file of the page: its path, type and content.
+type File = (&'static str, &'static str, &'static str);
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const FILES: [File; 10] = [
+    ("/", HTML, include_str!("../page/index.html")),
+    ("/style.css", CSS, include_str!("../page/style.css")),
     ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
+    ("/app.js", SCRIPT, include_str!("../page/app.js")),
+    ("/common.js", SCRIPT, include_str!("../page/common.js")),
+    ("/camera.js", SCRIPT, include_str!("../page/camera.js")),
+    ("/photo.js", SCRIPT, include_str!("../page/photo.js")),
+    ("/live.js", SCRIPT, include_str!("../page/live.js")),
+    ("/music.js", SCRIPT, include_str!("../page/music.js")),
+    ("/about.js", SCRIPT, include_str!("../page/about.js")),
 ];
 
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
@@ -25,14 +38,15 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
     }
 }
 
-/// Nothing from elsewhere, nothing inline; photos come as blobs of the page itself.
+/// Nothing from elsewhere, nothing inline; photos and videos come as blobs of the page itself.
 pub(crate) fn security_headers() -> DefaultHeaders {
     DefaultHeaders::new()
         .add((
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+             media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ))
         .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .add((header::REFERRER_POLICY, "no-referrer"))
+        .add((header::PERMISSIONS_POLICY, "camera=(self), microphone=(), geolocation=()"))
 }

@@ -283,6 +283,17 @@ fn the_page_and_what_it_needs() {
         .flat_map(|attribute| page.text.split(attribute).skip(1))
         .map(|rest| rest.split('"').next().unwrap())
         .collect();
+    let imports = |module: &str| -> Vec<String> {
+        let text = server.get(module).text;
+        let files =
+            text.split(" from \"./").skip(1).map(|rest| format!("/{}", rest.split('"').next().unwrap()));
+        files.collect()
+    };
+    for module in
+        imports("/app.js").iter().flat_map(|module| [vec![module.clone()], imports(module)].concat())
+    {
+        assert_eq!(server.get(&module).headers["content-type"], "text/javascript; charset=utf-8", "{module}");
+    }
     assert!(parts.contains(&"/app.js") && parts.contains(&"/style.css"), "{parts:?}");
     for part in parts {
         assert_eq!(server.get(part).status, 200, "{part}");

@@ -1,0 +1,40 @@
+// The camera: opened, turned to the other side, closed; and a sentence for each way in which it can fail.
+
+const WHY = {
+  NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, then try again.",
+  NotFoundError: "There is no camera on this device. A photo or a video file works as well.",
+  NotReadableError: "The camera is used by another program. Close that one, then try again.",
+  OverconstrainedError: "The camera cannot do what was asked of it.",
+};
+
+/** Starts the camera in a video element; `facing` is "user" or "environment". Throws an error with a sentence. */
+export async function openCamera(video, facing) {
+  if (!navigator.mediaDevices?.getUserMedia) {
+    throw new Error("Browsers give the camera to pages over HTTPS or on localhost alone.");
+  }
+  let stream;
+  try {
+    const wanted = { facingMode: facing, width: { ideal: 1280 }, height: { ideal: 720 } };
+    stream = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+  } catch (error) {
+    throw new Error(WHY[error.name] ?? "The camera cannot be opened.");
+  }
+  video.srcObject = stream;
+  await video.play();
+  return stream;
+}
+
+export function closeCamera(video) {
+  video.srcObject?.getTracks().forEach((track) => track.stop());
+  video.srcObject = null;
+}
+
+/** The picture that a video shows, as a JPEG whose longer side is at most `side` pixels. */
+export async function snapshot(video, side, quality) {
+  const [width, height] = [video.videoWidth, video.videoHeight];
+  if (!width) return null;
+  const scale = Math.min(1, side / Math.max(width, height));
+  const canvas = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
+  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+  return canvas.convertToBlob({ type: "image/jpeg", quality });
+}
