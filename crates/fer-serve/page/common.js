@@ -42,6 +42,32 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+/** The API key, where the server wants one; kept until the browser's tab is closed. */
+export const apiKey = () => sessionStorage.getItem("api-key");
+
+/** Asks the person for the key; false where there is none to be had. */
+export function wantKey() {
+  const dialog = $("key-dialog");
+  $("key").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => {
+    const given = dialog.returnValue === "use" && $("key").value.trim();
+    if (given) sessionStorage.setItem("api-key", given);
+    resolve(Boolean(given));
+  }, { once: true }));
+}
+
+/** `fetch` with the key, which is asked for where the server wants another. */
+export async function call(path, options = {}) {
+  for (;;) {
+    const key = apiKey();
+    const headers = { ...options.headers, ...(key ? { "x-api-key": key } : {}) };
+    const response = await fetch(path, { ...options, headers });
+    if (response.status !== 401 || !(await wantKey())) return response;
+  }
+}
+
 /**
  * The server's answer, or an error with a sentence for people; `final` where the same photo would get the same again.
  * A busy server is asked a few times.
@@ -50,7 +76,7 @@ export async function ask(path, file, signal) {
   for (let attempt = 1; ; attempt++) {
     let response;
     try {
-      response = await fetch(path, { method: "POST", headers: { "content-type": file.type }, body: file, signal });
+      response = await call(path, { method: "POST", headers: { "content-type": file.type }, body: file, signal });
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Error("The server does not answer. Is it still running?");

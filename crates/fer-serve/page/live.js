@@ -1,6 +1,6 @@
 // Live: frames of the camera or of a video file over a WebSocket, boxes over the picture, the last two minutes as a strip.
 
-import { $, EMOJI, EMOTIONS, bars, download, element, percent, sentence } from "./common.js";
+import { $, EMOJI, EMOTIONS, apiKey, bars, download, element, percent, sentence, wantKey } from "./common.js";
 import { closeCamera, openCamera, snapshot } from "./camera.js";
 import * as music from "./music.js";
 
@@ -13,6 +13,8 @@ const STRIP = 120_000;
 const MOST_RECORDS = 36_000;
 /** Milliseconds between two attempts to reach a server that is gone. */
 const RETRY = 2000;
+/** How the server closes a connection without a key. */
+const POLICY = 1008;
 
 let socket = null;
 let running = false;
@@ -51,11 +53,18 @@ function connect() {
   sent = 0;
   answered = 0;
   sentAt = new Map();
-  socket.addEventListener("open", () => say(""));
+  socket.addEventListener("open", () => {
+    say("");
+    if (apiKey()) socket.send(JSON.stringify({ api_key: apiKey() }));
+  });
   socket.addEventListener("message", (event) => receive(JSON.parse(event.data)));
-  socket.addEventListener("close", (event) => {
+  socket.addEventListener("close", async (event) => {
     socket = null;
     if (!running) return;
+    if (event.code === POLICY && await wantKey()) {
+      connect();
+      return;
+    }
     const why = event.reason ? sentence(event.reason) : "The server does not answer.";
     say(`${why} Trying again…`);
     retry = setTimeout(connect, RETRY);

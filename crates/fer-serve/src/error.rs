@@ -32,6 +32,10 @@ pub(crate) enum ApiError {
     Busy(String),
     #[error("{0}")]
     TooManyConnections(String),
+    #[error("too many requests of this client; wait {0} s")]
+    TooManyRequests(u64),
+    #[error("this server wants an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")]
+    NoKey,
     #[error("pages of {0} may not use this server")]
     ForbiddenOrigin(String),
     #[error("the server failed on this photo; the photo was not kept")]
@@ -54,6 +58,8 @@ impl ApiError {
             Self::NoFace => ("no_face", StatusCode::BAD_REQUEST),
             Self::Busy(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
             Self::TooManyConnections(_) => ("too_many_connections", StatusCode::SERVICE_UNAVAILABLE),
+            Self::TooManyRequests(_) => ("too_many_requests", StatusCode::TOO_MANY_REQUESTS),
+            Self::NoKey => ("no_key", StatusCode::UNAUTHORIZED),
             Self::ForbiddenOrigin(_) => ("forbidden_origin", StatusCode::FORBIDDEN),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
@@ -70,6 +76,12 @@ impl ApiError {
         match self {
             Self::Busy(_) | Self::TooManyConnections(_) => {
                 response.insert_header((header::RETRY_AFTER, "1"));
+            }
+            Self::TooManyRequests(seconds) => {
+                response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+            }
+            Self::NoKey => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
@@ -110,7 +122,7 @@ impl From<AnalyzeError> for ApiError {
         match error {
             AnalyzeError::Decode(error) => error.into(),
             AnalyzeError::Detect(_) | AnalyzeError::Classify(_) => {
-                eprintln!("fer-serve: {error}");
+                tracing::error!(%error, "a network failed");
                 Self::Internal
             }
         }

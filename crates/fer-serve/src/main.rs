@@ -2,19 +2,25 @@
 //!
 //! actix's threads speak HTTP and never run a network; the pool's threads run networks and know no HTTP.
 
+mod access;
 mod api;
 mod error;
+mod metrics;
 mod options;
 mod page;
 mod startup;
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
+use actix_cors::Cors;
+use actix_web::http::header;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::options::Options;
+use crate::options::{LogFormat, Options};
 
 fn main() -> std::process::ExitCode {
     match serve(&Options::parse()) {
@@ -27,12 +33,16 @@ fn main() -> std::process::ExitCode {
 }
 
 fn serve(options: &Options) -> Result<()> {
+    start_log(options.log);
     let service = Arc::new(startup::service(options)?);
     let state = web::Data::from(Arc::clone(&service));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
+            .wrap(from_fn(access::guard))
+            .wrap(cors(&state.cors_origins))
             .wrap(page::security_headers())
+            .wrap(from_fn(metrics::observe))
             .configure(api::routes)
             .configure(page::routes)
             .default_service(web::to(error::not_found))
@@ -48,13 +58,34 @@ fn serve(options: &Options) -> Result<()> {
     actix_web::rt::System::new().block_on(run(server.run(), service)).context("the server stopped")
 }
 
+fn start_log(format: LogFormat) {
+    use tracing_subscriber::filter::LevelFilter;
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Off => builder.with_max_level(LevelFilter::ERROR).with_ansi(false).init(),
+    }
+}
+
+/// Other sites' pages are answered only where their origin is named.
+fn cors(origins: &[String]) -> Cors {
+    let named = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
+    named
+        .allowed_methods(["GET", "POST"])
+        .allowed_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allowed_header("x-api-key")
+        .block_on_origin_mismatch(false)
+        .max_age(3600)
+}
+
 /// Until it is told to stop; then what is under way is finished within the bound.
 async fn run(server: actix_web::dev::Server, service: Arc<startup::Service>) -> std::io::Result<()> {
     let handle = server.handle();
     let stop = async move {
         told_to_stop().await;
         service.drain();
-        eprintln!("fer-serve: stopping; requests under way are finished");
+        tracing::info!("stopping; requests under way are finished");
         handle.stop(true).await;
     };
     actix_web::rt::spawn(stop);

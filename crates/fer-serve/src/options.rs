@@ -1,8 +1,20 @@
 //! The command line; every flag is an environment variable too.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+/// How the log is written. Pictures, faces and answers are never in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+    /// Errors alone.
+    Off,
+}
 
 /// Serves a page and an API that find faces in photos and guess their expressions.
 ///
@@ -46,6 +58,21 @@ pub(crate) struct Options {
     /// Seconds without a frame after which a live connection is closed.
     #[arg(long, env = "FER_LIVE_IDLE_SECONDS", default_value_t = 60)]
     pub(crate) live_idle_seconds: u64,
+    /// File with API keys, one a line: then the API wants one of them, and the page asks for it.
+    #[arg(long, env = "FER_API_KEY_FILE", value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Requests a second of one client, twice as many at once; 0 for any.
+    #[arg(long, env = "FER_RATE_LIMIT", default_value_t = 0)]
+    pub(crate) rate_limit: u32,
+    /// Address of a proxy that may say by X-Forwarded-For on whose behalf it asks; may be given several times.
+    #[arg(long, env = "FER_TRUSTED_PROXY", value_name = "IP", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<IpAddr>,
+    /// Origin whose pages may use the API, such as https://example.org; may be given several times.
+    #[arg(long, env = "FER_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
+    /// A line for each request on standard error.
+    #[arg(long, env = "FER_LOG", value_enum, default_value = "text")]
+    pub(crate) log: LogFormat,
     /// Seconds that requests under way get after SIGTERM or Ctrl-C.
     #[arg(long, env = "FER_SHUTDOWN_SECONDS", default_value_t = 20)]
     pub(crate) shutdown_seconds: u64,

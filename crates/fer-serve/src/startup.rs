@@ -10,7 +10,9 @@ use fer_model::Bundle;
 use fer_vision::{Analyzer, AnalyzerConfig, DecodeLimits, Workers};
 use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::api::Connections;
+use crate::metrics::Metrics;
 use crate::options::Options;
 
 const MODEL_JSON: &[u8] =
@@ -26,6 +28,10 @@ pub(crate) struct Service {
     pub(crate) max_body: usize,
     /// Of all images of a batch together.
     pub(crate) max_batch: usize,
+    pub(crate) access: Access,
+    pub(crate) metrics: Metrics,
+    /// Pages of these origins may use the API; those of our own may anyway.
+    pub(crate) cors_origins: Vec<String>,
     pub(crate) limits: LiveLimits,
     pub(crate) live: Connections,
     /// True from the moment in which the server is told to stop.
@@ -94,6 +100,13 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         engine,
         max_body: options.max_body,
         max_batch: options.max_batch,
+        access: Access::new(
+            options.api_key_file.as_deref(),
+            options.rate_limit,
+            options.trusted_proxy.clone(),
+        )?,
+        metrics: Metrics::default(),
+        cors_origins: options.cors_origin.clone(),
         limits,
         live: Connections::default(),
         stopping: watch::Sender::new(false),

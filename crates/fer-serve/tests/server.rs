@@ -16,7 +16,11 @@ fn workspace(path: &str) -> PathBuf {
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fer-serve"));
-    command.env_remove("ORT_DYLIB_PATH").env_remove("FER_DETECTOR").env_remove("FER_MODEL");
+    command
+        .env_remove("ORT_DYLIB_PATH")
+        .env_remove("FER_DETECTOR")
+        .env_remove("FER_MODEL")
+        .env("FER_LOG", "off");
     command
 }
 
@@ -647,4 +651,74 @@ fn live_connections_are_limited_and_end_with_a_reason() {
     }
     #[cfg(not(unix))]
     socket.close(None).unwrap();
+}
+
+#[test]
+fn with_a_key_file_the_api_wants_a_key_and_the_page_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "a-key-of-some-length\n").unwrap();
+    let server = Server::start(&["--workers", "1", "--api-key-file", file.to_str().unwrap()]);
+    let ask = |header: &str, value: &str| {
+        let request = agent().post(server.url("/v1/analyze")).content_type("image/png").header(header, value);
+        Answer::of(request.send(&sample()[..])).status
+    };
+    server.analyze(&sample()).refused(401, "no_key");
+    assert_eq!(ask("authorization", "Bearer a-key-of-some-length"), 200);
+    assert_eq!(ask("x-api-key", "a-key-of-some-length"), 200);
+    assert_eq!((ask("x-api-key", "a-key-of-some-lengtH"), ask("authorization", "Bearer ")), (401, 401));
+    server.get("/v1/model").refused(401, "no_key");
+    server.post_to("/detect_emotions", "image/png", &sample()).refused(401, "no_key");
+    for open in ["/", "/live.js", "/healthz", "/readyz", "/metrics"] {
+        assert_eq!(server.get(open).status, 200, "{open}");
+    }
+    // A browser cannot send a header with a WebSocket: its first message is the key.
+    let mut socket = server.live(None).unwrap();
+    socket.send(tungstenite::Message::text(r#"{"api_key":"a-key-of-some-length"}"#)).unwrap();
+    send(&mut socket, &sample());
+    assert_eq!(receive(&mut socket)["faces"][0]["dominant_emotion"], "happy");
+    for wrong in [tungstenite::Message::text("{}"), tungstenite::Message::binary(sample())] {
+        let mut socket = server.live(None).unwrap();
+        socket.send(wrong).unwrap();
+        assert!(farewell(&mut socket).contains("API key"));
+    }
+    let refused = program().args(["--api-key-file", "/nowhere/keys"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--api-key-file"), "{refused:?}");
+}
+
+#[test]
+fn requests_are_counted_limited_and_have_an_id() {
+    let origin = "https://example.org";
+    let server = Server::start(&["--workers", "1", "--rate-limit", "3", "--cors-origin", origin]);
+    assert_eq!(server.analyze(&sample()).status, 200);
+    let from = |origin: &str| {
+        let request =
+            agent().get(server.url("/v1/model")).header("origin", origin).header("x-request-id", "mine-7");
+        Answer::of(request.call()).headers
+    };
+    let headers = from(origin);
+    assert_eq!(
+        ["access-control-allow-origin", "x-request-id"].map(|name| headers[name].to_str().unwrap()),
+        [origin, "mine-7"]
+    );
+    assert!(!from("https://elsewhere.example").contains_key("access-control-allow-origin"));
+    assert!(!server.get("/healthz").headers["x-request-id"].is_empty());
+    let answers: Vec<Answer> = (0..12).map(|_| server.get("/v1/model")).collect();
+    let refused = answers.iter().filter(|answer| answer.status == 429).collect::<Vec<_>>();
+    assert!(refused.len() >= 6, "{}", refused.len());
+    refused[0].refused(429, "too_many_requests");
+    assert!(refused[0].headers.contains_key("retry-after"));
+    server.get("/nowhere").refused(404, "not_found");
+
+    let text = server.get("/metrics").text;
+    let value = |line: &str| -> f64 {
+        let found = text.lines().find_map(|one| one.strip_prefix(line));
+        found.unwrap_or_else(|| panic!("no {line} in {text}")).trim().parse().unwrap()
+    };
+    assert_eq!(value("fer_http_requests_total{route=\"/v1/analyze\",status=\"200\"}"), 1.0);
+    assert!(value("fer_http_requests_total{route=\"/v1/model\",status=\"429\"}") >= 6.0);
+    assert_eq!(value("fer_http_requests_total{route=\"other\",status=\"404\"}"), 1.0);
+    assert_eq!(value("fer_stage_seconds_count{stage=\"detect\"}"), 1.0);
+    assert_eq!((value("fer_queue_waiting"), value("fer_worker_panics")), (0.0, 0.0));
+    assert!(text.ends_with("# EOF\n"));
 }

@@ -28,6 +28,12 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub(crate) struct Connections(Mutex<HashMap<IpAddr, usize>>);
 
+impl Connections {
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+}
+
 /// A connection's place; free again when dropped.
 struct Place {
     service: Arc<Service>,
@@ -69,25 +75,27 @@ pub(super) async fn live(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    check_origin(&request)?;
-    let client = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
     let service = service.into_inner();
+    check_origin(&request, &service.cors_origins)?;
+    let client = service.access.client(&request);
+    // The guard lets a connection without a key through; then its first message is the key.
+    let admitted = service.access.admits(request.headers()) == Some(true);
     let place = Place::take(&service, client)?;
     let (response, session, messages) =
         actix_ws::handle(&request, payload).map_err(|e| ApiError::BadRequest(e.to_string()))?;
     let most = service.max_body;
     let messages = messages.max_frame_size(most).aggregate_continuations().max_continuation_size(most);
-    let connection = Connection::new(session, place);
+    let connection = Connection::new(session, place, admitted);
     actix_web::rt::spawn(connection.serve(messages));
     Ok(response)
 }
 
 /// A page of another site must not use a visitor's camera and this server; clients that are no browsers send no origin.
-fn check_origin(request: &HttpRequest) -> Result<(), ApiError> {
+fn check_origin(request: &HttpRequest, others: &[String]) -> Result<(), ApiError> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
     let own = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
-    if own.is_some() && own.as_deref() == text(header::HOST) {
+    if own.is_some() && own.as_deref() == text(header::HOST) || others.iter().any(|other| other == origin) {
         return Ok(());
     }
     Err(ApiError::ForbiddenOrigin(origin.to_owned()))
@@ -109,15 +117,17 @@ struct Connection {
     /// The newest, while another is in work.
     waiting: Option<Frame>,
     tracker: Tracker,
+    /// Whether a key was given, or none is wanted.
+    admitted: bool,
 }
 
 /// What a frame came to.
 type Outcome = (Frame, Result<(Analysis, Thumbnail), ApiError>);
 
 impl Connection {
-    fn new(session: Session, place: Place) -> Self {
+    fn new(session: Session, place: Place, admitted: bool) -> Self {
         let (started, tracker) = (Instant::now(), Tracker::default());
-        Self { session, place, started, frames: 0, dropped: 0, waiting: None, tracker }
+        Self { session, place, started, frames: 0, dropped: 0, waiting: None, tracker, admitted }
     }
 
     /// Until one side ends it; says why where it is this one.
@@ -142,6 +152,15 @@ impl Connection {
                 }
             };
             match event {
+                Event::Message(Some(Ok(AggregatedMessage::Text(text)))) if !self.admitted => {
+                    self.admitted = self.is_key(&text);
+                    if !self.admitted {
+                        break Some((CloseCode::Policy, ApiError::NoKey.to_string()));
+                    }
+                }
+                Event::Message(Some(Ok(AggregatedMessage::Binary(_)))) if !self.admitted => {
+                    break Some((CloseCode::Policy, ApiError::NoKey.to_string()));
+                }
                 Event::Message(Some(Ok(AggregatedMessage::Binary(bytes)))) => {
                     self.frames += 1;
                     let frame = Frame { number: self.frames, came: Instant::now(), bytes };
@@ -149,6 +168,7 @@ impl Connection {
                         work = Some(self.analyze(frame));
                     } else if self.waiting.replace(frame).is_some() {
                         self.dropped += 1;
+                        self.place.service.metrics.dropped_frames.inc();
                     }
                 }
                 Event::Message(Some(Ok(AggregatedMessage::Ping(bytes)))) => {
@@ -175,6 +195,13 @@ impl Connection {
         let reason = reason.map(|(code, text)| CloseReason { code, description: Some(text) });
         // The other side may be gone already.
         let _ = self.session.close(reason).await;
+    }
+
+    /// `{"api_key": "…"}`
+    fn is_key(&self, message: &str) -> bool {
+        let json: Option<Value> = serde_json::from_str(message).ok();
+        let key = json.as_ref().and_then(|json| json["api_key"].as_str());
+        key.is_some_and(|key| self.place.service.access.opens(key))
     }
 
     fn analyze(&self, frame: Frame) -> std::pin::Pin<Box<dyn Future<Output = Outcome>>> {
@@ -208,6 +235,7 @@ impl Connection {
                 return json;
             }
         };
+        self.place.service.metrics.picture(&analysis.timing_ms);
         let tracked = self.tracker.update(time, &thumbnail, &analysis.faces);
         let mut whole = serde_json::to_value(&analysis).unwrap_or(Value::Null);
         let faces = whole["faces"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();

@@ -21,6 +21,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(only("/v1/model", "GET", web::get().to(native::model)))
         .service(only("/analyze", "POST", web::post().to(peers::deepface)))
         .service(only("/detect_emotions", "POST", web::post().to(peers::fer)))
+        .service(only("/metrics", "GET", web::get().to(crate::metrics::metrics)))
         .service(only("/healthz", "GET", web::get().to(native::healthz)))
         .service(only("/readyz", "GET", web::get().to(native::readyz)));
 }

@@ -32,7 +32,7 @@ pub(super) async fn analyze(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let photo = body::image(&request, payload, "image", service.max_body).await?;
-    let analysis = run(&service, move |analyzer| Ok(analyzer.analyze(&photo)?)).await?;
+    let analysis = analysis(&service, photo.into()).await?;
     Ok(uncached().json(analysis))
 }
 
@@ -104,12 +104,18 @@ pub(super) async fn batch(
     Ok(uncached().json(json!({ "results": answers.into_iter().map(result).collect::<Vec<_>>() })))
 }
 
+/// Of a photo, at once or not at all.
+pub(super) async fn analysis(service: &Service, photo: web::Bytes) -> Result<Analysis, ApiError> {
+    let analysis = run(service, move |analyzer| Ok(analyzer.analyze(&photo)?)).await?;
+    service.metrics.picture(&analysis.timing_ms);
+    Ok(analysis)
+}
+
 /// An analysis that waits for a place in the queue.
 async fn patiently(service: &Service, photo: Vec<u8>) -> Result<Analysis, ApiError> {
     let (started, photo) = (Instant::now(), web::Bytes::from(photo));
     loop {
-        let copy = photo.clone();
-        match run(service, move |analyzer| Ok(analyzer.analyze(&copy)?)).await {
+        match analysis(service, photo.clone()).await {
             Err(ApiError::Busy(_)) if started.elapsed() < ASK_FOR => {
                 actix_web::rt::time::sleep(ASK_AGAIN).await;
             }

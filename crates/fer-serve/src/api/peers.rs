@@ -7,7 +7,7 @@ use fer_model::Probabilities;
 use fer_vision::{Analyzer, FaceAnalysis};
 use serde_json::{Map, Value, json};
 
-use super::native::uncached;
+use super::native::{analysis, uncached};
 use super::{body, run};
 use crate::error::ApiError;
 use crate::startup::Service;
@@ -171,7 +171,7 @@ pub(super) async fn fer(
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
     let photo = body::image(&request, payload, "image", service.max_body).await?;
-    let analysis = run(&service, move |analyzer| Ok(analyzer.analyze(&photo)?)).await?;
+    let analysis = analysis(&service, photo.into()).await?;
     let faces: Vec<Value> = analysis.faces.iter().map(fer_face).collect();
     Ok(uncached().json(faces))
 }
