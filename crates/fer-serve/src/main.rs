@@ -9,8 +9,10 @@ mod metrics;
 mod options;
 mod page;
 mod startup;
+mod tls;
 
 use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use actix_cors::Cors;
@@ -18,12 +20,12 @@ use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result};
-use clap::Parser;
 
 use crate::options::{LogFormat, Options};
 
 fn main() -> std::process::ExitCode {
-    match serve(&Options::parse()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match Options::read(&arguments).and_then(|options| serve(&options)) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fer-serve: {error:#}");
@@ -49,11 +51,31 @@ fn serve(options: &Options) -> Result<()> {
     })
     .workers(2)
     .disable_signals()
-    .shutdown_timeout(options.shutdown_seconds)
-    .bind(&options.bind)
+    .shutdown_timeout(options.shutdown_seconds);
+    let addresses: Vec<SocketAddr> = options
+        .bind
+        .to_socket_addrs()
+        .with_context(|| format!("--bind {} is no address", options.bind))?
+        .collect();
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::from_files(certificate, key)?),
+        _ if options.tls_self_signed => Some(tls::self_signed(&addresses)?),
+        _ => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = match tls {
+        Some(tls) => server.bind_rustls_0_23(addresses.as_slice(), tls),
+        None => server.bind(addresses.as_slice()),
+    }
     .with_context(|| format!("cannot listen on {}; choose another address with --bind", options.bind))?;
     for address in server.addrs() {
-        println!("fer-serve on http://{address}: {}", service.describe());
+        println!("fer-serve on {scheme}://{address}: {}", service.describe());
+    }
+    if scheme == "http" && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        tracing::warn!(
+            "browsers give the camera to pages over HTTPS or on localhost alone: use --tls-cert, --tls-self-signed, or a \
+             proxy that speaks HTTPS"
+        );
     }
     actix_web::rt::System::new().block_on(run(server.run(), service)).context("the server stopped")
 }

@@ -1,9 +1,13 @@
-//! The command line; every flag is an environment variable too.
+//! The command line; every flag is an environment variable too, and a key of the configuration file. The command line wins,
+//! then the environment.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use anyhow::{Context, Result, bail};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use serde_json::{Map, Value};
 
 /// How the log is written. Pictures, faces and answers are never in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,6 +29,9 @@ pub(crate) struct Options {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "FER_BIND", default_value = "127.0.0.1:8080")]
     pub(crate) bind: String,
+    /// JSON object of flags, see configs/serve/.
+    #[arg(long, env = "FER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Emotion bundle (model.json, weights.safetensors) instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
@@ -58,6 +65,15 @@ pub(crate) struct Options {
     /// Seconds without a frame after which a live connection is closed.
     #[arg(long, env = "FER_LIVE_IDLE_SECONDS", default_value_t = 60)]
     pub(crate) live_idle_seconds: u64,
+    /// Certificate chain as PEM; then the server speaks HTTPS.
+    #[arg(long, env = "FER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key as PEM.
+    #[arg(long, env = "FER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// HTTPS with a certificate made at the start, of which browsers warn.
+    #[arg(long, env = "FER_TLS_SELF_SIGNED", conflicts_with = "tls_cert")]
+    pub(crate) tls_self_signed: bool,
     /// File with API keys, one a line: then the API wants one of them, and the page asks for it.
     #[arg(long, env = "FER_API_KEY_FILE", value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
@@ -79,4 +95,81 @@ pub(crate) struct Options {
     /// Smallest face in pixels, of the photo reduced to a longer side of 800.
     #[arg(long, env = "FER_MIN_FACE", default_value_t = 20.0)]
     pub(crate) min_face: f32,
+}
+
+impl Options {
+    /// From the program's arguments, the environment, and the configuration file that they name.
+    ///
+    /// # Errors
+    /// A configuration file that does not read. What is wrong on the command line ends the program, as clap does.
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Self> {
+        let mut command = Self::command();
+        // Whatever else is wrong there is said below, by the command that knows the file's values.
+        let named = command.clone().ignore_errors(true).try_get_matches_from(arguments).ok();
+        if let Some(path) = named.and_then(|matches| matches.get_one::<PathBuf>("config").cloned()) {
+            command = with_file(command, &path)?;
+        }
+        let matches = command.get_matches_from(arguments);
+        Ok(Self::from_arg_matches(&matches)?)
+    }
+}
+
+/// The same command whose defaults are the file's values.
+fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Command> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("--config: cannot read {}", path.display()))?;
+    let json: Map<String, Value> = serde_json::from_str(&text)
+        .with_context(|| format!("--config: {} is not a JSON object", path.display()))?;
+    for (key, value) in json {
+        let id = key.replace('-', "_");
+        if id == "config" || !command.get_arguments().any(|argument| argument.get_id() == id.as_str()) {
+            bail!("--config: {}: there is no flag --{}", path.display(), key.replace('_', "-"));
+        }
+        let text = |value: &Value| match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+            _ => bail!("--config: {}: {key} is neither text, a number nor a truth value", path.display()),
+        };
+        let values = match &value {
+            Value::Array(list) => list.iter().map(text).collect::<Result<Vec<_>>>()?,
+            one => vec![text(one)?],
+        };
+        command = command.mut_arg(id, |argument| argument.default_values(values));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_gives_defaults_and_the_command_line_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("serve.json");
+        let read = |json: &str, more: &[&str]| {
+            std::fs::write(&file, json).unwrap();
+            let arguments =
+                ["fer-serve", "--config", file.to_str().unwrap()].into_iter().chain(more.iter().copied());
+            Options::read(&arguments.map(OsString::from).collect::<Vec<_>>())
+        };
+        let json = r#"{"queue": 7, "bind": "0.0.0.0:9", "tls_self_signed": true, "log": "json",
+                       "trusted-proxy": ["192.0.2.1", "192.0.2.2"], "min_face": 30.5}"#;
+        let options = read(json, &["--queue", "8"]).unwrap();
+        assert_eq!((options.queue, options.bind.as_str(), options.log), (8, "0.0.0.0:9", LogFormat::Json));
+        assert!(options.tls_self_signed && options.trusted_proxy.len() == 2 && options.min_face == 30.5);
+        assert_eq!(read("{}", &[]).unwrap().queue, 32);
+        let refusal = |json: &str| format!("{:#}", read(json, &[]).unwrap_err());
+        assert!(refusal(r#"{"quue": 7}"#).contains("there is no flag --quue"));
+        assert!(refusal(r#"{"queue": {}}"#).contains("queue is neither"));
+        assert!(refusal("[]").contains("is not a JSON object"));
+    }
+
+    #[test]
+    fn the_example_holds() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/serve/production.json");
+        let arguments = ["fer-serve".into(), "--config".into(), file.into_os_string()];
+        let options = Options::read(&arguments).unwrap();
+        assert_eq!((options.log, options.rate_limit), (LogFormat::Json, 20));
+    }
 }

@@ -44,7 +44,7 @@ impl Server {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let address = line.split_whitespace().find(|word| word.starts_with("http"));
         let base =
             address.unwrap_or_else(|| panic!("no address in {line:?}")).trim_end_matches(':').to_owned();
         assert!(line.contains("engine tract") && line.contains("model cnn6"), "{line}");
@@ -92,7 +92,10 @@ impl Drop for Server {
 }
 
 fn agent() -> ureq::Agent {
+    // The servers of these tests sign their own certificates.
+    let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
     ureq::Agent::config_builder()
+        .tls_config(tls)
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(120)))
         .build()
@@ -721,4 +724,19 @@ fn requests_are_counted_limited_and_have_an_id() {
     assert_eq!(value("fer_stage_seconds_count{stage=\"detect\"}"), 1.0);
     assert_eq!((value("fer_queue_waiting"), value("fer_worker_panics")), (0.0, 0.0));
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn https_with_a_certificate_of_its_own_or_of_the_operator() {
+    let server = Server::start(&["--workers", "1", "--tls-self-signed"]);
+    assert!(server.base.starts_with("https://"), "{}", server.base);
+    assert_eq!(server.get("/readyz").json["status"], "ready");
+    assert_eq!(server.analyze(&sample()).json["faces"].as_array().unwrap().len(), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("none.pem");
+    std::fs::write(&file, "nothing").unwrap();
+    let path = file.to_str().unwrap();
+    let refused = program().args(["--tls-cert", path, "--tls-key", path]).output().unwrap();
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && message.contains("--tls-cert"), "{message}");
 }
