@@ -1,4 +1,4 @@
-//! The page's files, embedded, and the headers that keep it to itself.
+//! The page's files and the API's description, embedded, and the headers that keep it to itself.
 
 use actix_web::http::header;
 use actix_web::middleware::DefaultHeaders;
@@ -13,7 +13,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [File; 10] = [
+const FILES: [File; 13] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/style.css", CSS, include_str!("../page/style.css")),
     ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
@@ -24,6 +24,9 @@ const FILES: [File; 10] = [
     ("/live.js", SCRIPT, include_str!("../page/live.js")),
     ("/music.js", SCRIPT, include_str!("../page/music.js")),
     ("/about.js", SCRIPT, include_str!("../page/about.js")),
+    ("/docs", HTML, include_str!("../page/docs.html")),
+    ("/docs.js", SCRIPT, include_str!("../page/docs.js")),
+    ("/openapi.json", "application/json", include_str!("../page/openapi.json")),
 ];
 
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
