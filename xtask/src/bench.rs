@@ -74,7 +74,7 @@ fn detection(options: &Options) -> Result<()> {
 }
 
 /// The sample's head, six times on grey.
-fn six_faces() -> Result<RgbImage> {
+pub(crate) fn six_faces() -> Result<RgbImage> {
     let sample = image::open(workspace("assets/samples/astronaut.png"))?.into_rgb8();
     let head = imageops::crop_imm(&sample, 140, 20, 170, 190).to_image();
     let mut photo = RgbImage::from_pixel(640, 480, image::Rgb([118, 121, 125]));
@@ -115,7 +115,7 @@ fn figure(json: &Value, name: &str) -> Result<f64> {
     json[name].as_f64().with_context(|| format!("no {name} in {json}"))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -316,7 +316,7 @@ fn serving(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn encoded(image: &RgbImage, format: ImageFormat) -> Result<Vec<u8>> {
+pub(crate) fn encoded(image: &RgbImage, format: ImageFormat) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format)?;
     Ok(bytes.into_inner())

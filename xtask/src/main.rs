@@ -3,6 +3,7 @@
 mod bench;
 mod dataset;
 mod download;
+mod load;
 mod runtime;
 mod server;
 mod smoke;
@@ -28,6 +29,8 @@ enum Command {
     Smoke,
     /// Time detection and training beside facenet-pytorch and PyTorch, and the server's start, memory and large photos.
     Bench(bench::Options),
+    /// Load the server beside a small Python server: throughput, latency, live connections, overload.
+    Load(load::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -36,6 +39,7 @@ fn main() -> std::process::ExitCode {
         Command::DownloadRuntime(options) => runtime::run(&options),
         Command::Smoke => smoke::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Load(options) => load::run(&options),
     };
     match done {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -57,6 +57,18 @@ impl Server {
         Ok(serde_json::from_str(&response.body_mut().read_to_string()?)?)
     }
 
+    /// `http://address:port`
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What an address answers.
+    pub(crate) fn json(&self, path: &str) -> Result<Value> {
+        let mut response =
+            ureq::get(format!("{}{path}", self.base)).call().with_context(|| path.to_owned())?;
+        Ok(serde_json::from_str(&response.body_mut().read_to_string()?)?)
+    }
+
     /// Whether an address answers.
     pub(crate) fn get(&self, path: &str) -> Result<()> {
         ureq::get(format!("{}{path}", self.base)).call().with_context(|| path.to_owned())?;
