@@ -49,6 +49,10 @@ impl Outputs {
         Self(outputs)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// Takes one output.
     ///
     /// # Errors
