@@ -2,6 +2,7 @@
 
 import { $, EMOJI, EMOTIONS, apiKey, bars, download, element, percent, sentence, wantKey } from "./common.js";
 import { closeCamera, openCamera, snapshot } from "./camera.js";
+import * as group from "./group.js";
 import * as music from "./music.js";
 
 /** Longer side of a frame that is sent, and how many may be on their way. */
@@ -110,6 +111,7 @@ function receive(answer) {
   const mood = moodOf(faces);
   $("live-mood").textContent = mood ? `${EMOJI[mood]} ${mood}` : "–";
   music.mood(mood);
+  group.frame(faces);
   drawStrip(now, faces);
 }
 
@@ -231,6 +233,7 @@ export const file = (chosen) => begin(async () => {
 });
 
 export function stop() {
+  group.stop();
   running = false;
   clearTimeout(retry);
   socket?.close();
@@ -270,4 +273,5 @@ export function start() {
     return entry;
   }));
   music.start();
+  group.start();
 }

@@ -86,6 +86,12 @@ pub(crate) struct Options {
     /// Origin whose pages may use the API, such as https://example.org; may be given several times.
     #[arg(long, env = "FER_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
+    /// Offer reports on the mood of a group: means alone. See docs/responsible-use.md before.
+    #[arg(long, env = "FER_GROUP_REPORT")]
+    pub(crate) group_report: bool,
+    /// Fewest faces of which a group report says anything.
+    #[arg(long, env = "FER_GROUP_MIN_FACES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) group_min_faces: u32,
     /// A line for each request on standard error.
     #[arg(long, env = "FER_LOG", value_enum, default_value = "text")]
     pub(crate) log: LogFormat,

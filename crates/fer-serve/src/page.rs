@@ -13,7 +13,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [File; 13] = [
+const FILES: [File; 14] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/style.css", CSS, include_str!("../page/style.css")),
     ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
@@ -24,6 +24,7 @@ const FILES: [File; 13] = [
     ("/live.js", SCRIPT, include_str!("../page/live.js")),
     ("/music.js", SCRIPT, include_str!("../page/music.js")),
     ("/about.js", SCRIPT, include_str!("../page/about.js")),
+    ("/group.js", SCRIPT, include_str!("../page/group.js")),
     ("/docs", HTML, include_str!("../page/docs.html")),
     ("/docs.js", SCRIPT, include_str!("../page/docs.js")),
     ("/openapi.json", "application/json", include_str!("../page/openapi.json")),

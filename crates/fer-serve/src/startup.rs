@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) metrics: Metrics,
     /// Pages of these origins may use the API; those of our own may anyway.
     pub(crate) cors_origins: Vec<String>,
+    /// Fewest faces of a group report, where such are offered.
+    pub(crate) group_min_faces: Option<u32>,
     pub(crate) limits: LiveLimits,
     pub(crate) live: Connections,
     /// True from the moment in which the server is told to stop.
@@ -107,6 +109,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         )?,
         metrics: Metrics::default(),
         cors_origins: options.cors_origin.clone(),
+        group_min_faces: options.group_report.then_some(options.group_min_faces),
         limits,
         live: Connections::default(),
         stopping: watch::Sender::new(false),

@@ -772,6 +772,7 @@ fn the_document_says_what_the_server_does() {
     );
     holds("/analyze", "post", &server.post_to("/analyze", FORM, &fields(&[("img", &group)])).json);
     holds("/detect_emotions", "post", &server.post_to("/detect_emotions", "image/png", &group).json);
+    assert_eq!(server.get("/v1/model").json["group_report"], Value::Null, "off by default");
     for path in ["/v1/model", "/healthz", "/readyz"] {
         holds(path, "get", &server.get(path).json);
     }

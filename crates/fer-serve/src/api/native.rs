@@ -131,6 +131,7 @@ pub(super) async fn model(service: web::Data<Service>) -> HttpResponse {
         "engine": service.engine.kind().name(),
         "engine_detail": service.engine.describe(),
         "version": env!("CARGO_PKG_VERSION"),
+        "group_report": service.group_min_faces.map(|faces| json!({ "min_faces": faces })),
         "bundle": service.bundle.manifest(),
     }))
 }
