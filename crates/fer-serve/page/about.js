@@ -1,6 +1,6 @@
 // About: the model card, from what the server says of its bundle.
 
-import { $, bars, call, element } from "./common.js";
+import { $, bars, element, serverModel } from "./common.js";
 
 /** 95 % interval of a share of so many (Wilson 1927). */
 function interval(share, count) {
@@ -15,8 +15,7 @@ const line = (term, text) => [element("dt", "", term), element("dd", "", text)];
 export async function start() {
   let model;
   try {
-    model = await (await call("/v1/model")).json();
-    if (model.error) throw new Error(model.error.message);
+    model = await serverModel();
   } catch (error) {
     $("card-text").textContent = error.message ? `${error.message}.` : "The server does not answer.";
     return;

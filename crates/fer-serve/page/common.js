@@ -68,6 +68,18 @@ export async function call(path, options = {}) {
   }
 }
 
+let model = null;
+
+/** What the server says of its model; asked once, however many want to know. */
+export function serverModel() {
+  model ??= call("/v1/model").then(async (response) => {
+    const body = await response.json();
+    if (!response.ok) throw new Error(body.error.message);
+    return body;
+  });
+  return model;
+}
+
 /**
  * The server's answer, or an error with a sentence for people; `final` where the same photo would get the same again.
  * A busy server is asked a few times.

@@ -1,7 +1,7 @@
 // The group report: the mood over time of everyone in view, in sums alone. Off unless the server was started with it; nothing is
 // kept of a moment in which fewer faces were in view than the server says.
 
-import { $, EMOTIONS, call, download, percent } from "./common.js";
+import { $, EMOTIONS, download, percent, serverModel } from "./common.js";
 
 /** Milliseconds of a row. */
 const INTERVAL = 10_000;
@@ -96,7 +96,7 @@ ${report.rows.map((row) => `<tr>${cells(row)}`).join("\n")}</table></html>`;
 }
 
 export async function start() {
-  const model = await call("/v1/model").then((response) => response.json()).catch(() => null);
+  const model = await serverModel().catch(() => null);
   least = model?.group_report?.min_faces ?? 0;
   $("report-card").hidden = !least;
   if (!least) return;

@@ -9,12 +9,12 @@ use fer_detect::{Bounds, Detector, DetectorConfig, Face};
 use fer_engine::Engine;
 use fer_model::bundle::{write_whole, write_whole_with};
 use fer_model::{CropRule, Emotion, FaceCrop, FacePlace};
-use image::{GrayImage, Luma, RgbImage};
+use image::RgbImage;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::dataset::{Dataset, Labelled, PIXELS, SIDE, Sample, Usage, labelled_pictures};
+use crate::dataset::{Dataset, Labelled, PIXELS, SIDE, Sample, Usage, labelled_pictures, picture};
 use crate::sheet::Sheet;
 
 /// A face crop is shown to the detector this many times enlarged, ...
@@ -246,9 +246,6 @@ fn sheet(all: &[Aligned]) -> Sheet {
     let mut turned: Vec<_> = all.iter().filter_map(|one| Some((one, one.after.as_ref().ok()?))).collect();
     turned.sort_by(|(_, (_, a)), (_, (_, b))| b.abs().total_cmp(&a.abs()));
     turned.truncate(SHOWN);
-    let picture = |pixels: &[u8; PIXELS]| {
-        GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, y| Luma([pixels[y as usize * SIDE + x as usize]]))
-    };
     let mut sheet = Sheet::new(ACROSS);
     for row in turned.chunks(ACROSS) {
         let before: Vec<_> = row

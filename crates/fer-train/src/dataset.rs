@@ -30,10 +30,13 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn picture(&self) -> GrayImage {
-        GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, y| {
-            Luma([self.pixels[y as usize * SIDE + x as usize]])
-        })
+        picture(&self.pixels)
     }
+}
+
+/// Row-major grey levels as a picture.
+pub(crate) fn picture(pixels: &[u8; PIXELS]) -> GrayImage {
+    GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, y| Luma([pixels[y as usize * SIDE + x as usize]]))
 }
 
 /// The three parts of FER-2013.

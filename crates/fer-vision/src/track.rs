@@ -80,7 +80,8 @@ pub struct TrackedFace {
 pub struct Tracker {
     tracks: Vec<Track>,
     given: u64,
-    last: Option<(Duration, Thumbnail)>,
+    /// The frame before.
+    last: Option<Thumbnail>,
 }
 
 #[derive(Debug)]
@@ -96,7 +97,7 @@ struct Track {
 impl Tracker {
     /// The faces of the next frame, which is of time `now`: an answer for each, in their order.
     pub fn update(&mut self, now: Duration, picture: &Thumbnail, faces: &[FaceAnalysis]) -> Vec<TrackedFace> {
-        let cut = self.last.as_ref().is_some_and(|(_, last)| last.difference(picture) > CUT);
+        let cut = self.last.as_ref().is_some_and(|last| last.difference(picture) > CUT);
         if cut {
             self.tracks.clear();
         }
@@ -118,7 +119,7 @@ impl Tracker {
                 }
             }
         }
-        self.last = Some((now, picture.clone()));
+        self.last = Some(picture.clone());
         let tracked = |track: usize| {
             let Track { id, emotions, .. } = self.tracks[track];
             TrackedFace { track_id: id, emotions }
