@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 /// What a client is told, as `{"error":{"code":…,"message":…}}`.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(test, derive(strum::EnumIter))]
 pub(crate) enum ApiError {
     #[error("the request has no body; send an image")]
     EmptyBody,
@@ -18,6 +19,8 @@ pub(crate) enum ApiError {
     NotFound,
     #[error("this address takes {0}")]
     MethodNotAllowed(&'static str),
+    #[error("the body did not come within {0} s")]
+    TooSlow(u64),
     #[error("the body has more than {0} bytes")]
     BodyTooLarge(usize),
     #[error("{0}")]
@@ -51,6 +54,7 @@ impl ApiError {
             Self::BadRequest(_) => ("bad_request", StatusCode::BAD_REQUEST),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::TooSlow(_) => ("too_slow", StatusCode::REQUEST_TIMEOUT),
             Self::BodyTooLarge(_) => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::TooManyPixels(_) => ("too_many_pixels", StatusCode::PAYLOAD_TOO_LARGE),
             Self::NotAnImage(_) => ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -87,7 +91,7 @@ impl ApiError {
                 response.insert_header((header::ALLOW, *allowed));
             }
             // What is left of the body is not read.
-            Self::BodyTooLarge(_) => {
+            Self::BodyTooLarge(_) | Self::TooSlow(_) => {
                 response.force_close();
             }
             _ => {}
@@ -141,7 +145,23 @@ pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use strum::IntoEnumIterator as _;
+
     use super::*;
+
+    /// The test of the whole server reaches every code that the document has; this one sees that it has them all.
+    #[test]
+    fn the_document_has_every_code() {
+        let document: Value = serde_json::from_str(include_str!("../page/openapi.json")).unwrap();
+        let listed = &document["components"]["schemas"]["ErrorCode"]["enum"];
+        let listed: BTreeSet<&str> =
+            listed.as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();
+        let codes: Vec<&str> = ApiError::iter().map(|error| error.code_and_status().0).collect();
+        assert_eq!(listed, codes.iter().copied().collect());
+        assert_eq!(listed.len(), codes.len(), "no two errors share a code");
+    }
 
     #[test]
     fn failures_of_the_pool_and_of_photos_have_their_statuses() {

@@ -53,6 +53,9 @@ pub(crate) struct Options {
     /// Largest body of a batch in bytes.
     #[arg(long, env = "FER_MAX_BATCH", default_value_t = 64 << 20)]
     pub(crate) max_batch: usize,
+    /// Seconds in which a request's body must come.
+    #[arg(long, env = "FER_BODY_SECONDS", default_value_t = 60)]
+    pub(crate) body_seconds: u64,
     /// Largest photo in pixels.
     #[arg(long, env = "FER_MAX_PIXELS", default_value_t = 40_000_000)]
     pub(crate) max_pixels: u64,

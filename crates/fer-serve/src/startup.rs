@@ -11,7 +11,7 @@ use fer_vision::{Analyzer, AnalyzerConfig, DecodeLimits, Workers};
 use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::api::Connections;
+use crate::api::{BodyLimits, Connections};
 use crate::metrics::Metrics;
 use crate::options::Options;
 
@@ -25,9 +25,9 @@ pub(crate) struct Service {
     pub(crate) workers: Workers,
     pub(crate) bundle: Bundle,
     pub(crate) engine: Engine,
-    pub(crate) max_body: usize,
+    pub(crate) body: BodyLimits,
     /// Of all images of a batch together.
-    pub(crate) max_batch: usize,
+    pub(crate) batch: BodyLimits,
     pub(crate) access: Access,
     pub(crate) metrics: Metrics,
     /// Pages of these origins may use the API; those of our own may anyway.
@@ -100,8 +100,8 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         workers,
         bundle,
         engine,
-        max_body: options.max_body,
-        max_batch: options.max_batch,
+        body: BodyLimits { bytes: options.max_body, seconds: options.body_seconds },
+        batch: BodyLimits { bytes: options.max_batch, seconds: options.body_seconds },
         access: Access::new(
             options.api_key_file.as_deref(),
             options.rate_limit,

@@ -1,4 +1,6 @@
-//! Requests' bodies: an image as it is, forms, and JSON, each within the bound.
+//! Requests' bodies: an image as it is, forms, and JSON, each within bounds of size and time.
+
+use std::time::Duration;
 
 use actix_multipart::Multipart;
 use actix_web::http::header;
@@ -9,6 +11,20 @@ use base64::engine::{DecodePaddingMode, general_purpose};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::error::ApiError;
+
+/// Of a body. The time is for all of it: who sends a byte now and then holds a connection no longer than that.
+#[derive(Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes: usize,
+    pub(crate) seconds: u64,
+}
+
+impl BodyLimits {
+    async fn in_time<T>(self, reading: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+        let limit = Duration::from_secs(self.seconds);
+        actix_web::rt::time::timeout(limit, reading).await.map_err(|_| ApiError::TooSlow(self.seconds))?
+    }
+}
 
 /// A field of a multipart form.
 pub(super) struct Field {
@@ -21,14 +37,14 @@ pub(super) async fn image(
     request: &HttpRequest,
     payload: web::Payload,
     field: &'static str,
-    most: usize,
+    limits: BodyLimits,
 ) -> Result<Vec<u8>, ApiError> {
     let photo = if is(request, "multipart/form-data") {
-        let fields = form(request, payload, most).await?;
+        let fields = form(request, payload, limits).await?;
         let found = fields.into_iter().find(|one| one.name == field);
         found.ok_or(ApiError::MissingField(field))?.bytes
     } else {
-        whole(request, payload, most).await?
+        whole(request, payload, limits).await?
     };
     if photo.is_empty() { Err(ApiError::EmptyBody) } else { Ok(photo) }
 }
@@ -43,8 +59,12 @@ pub(super) fn is(request: &HttpRequest, kind: &str) -> bool {
 pub(super) async fn form(
     request: &HttpRequest,
     payload: web::Payload,
-    most: usize,
+    limits: BodyLimits,
 ) -> Result<Vec<Field>, ApiError> {
+    limits.in_time(fields(request, payload, limits.bytes)).await
+}
+
+async fn fields(request: &HttpRequest, payload: web::Payload, most: usize) -> Result<Vec<Field>, ApiError> {
     let mut payload = payload.into_inner();
     let mut form = Multipart::from_request(request, &mut payload).await.map_err(|e| bad(&e))?;
     let (mut fields, mut left) = (Vec::new(), most);
@@ -71,13 +91,13 @@ const MOST_FIELDS: usize = 256;
 pub(super) async fn whole(
     request: &HttpRequest,
     payload: web::Payload,
-    most: usize,
+    limits: BodyLimits,
 ) -> Result<Vec<u8>, ApiError> {
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > most) {
-        return Err(ApiError::BodyTooLarge(most));
+    if declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limits.bytes) {
+        return Err(ApiError::BodyTooLarge(limits.bytes));
     }
-    collect(payload, most).await
+    limits.in_time(collect(payload, limits.bytes)).await
 }
 
 async fn collect(

@@ -83,7 +83,7 @@ pub(super) async fn live(
     let place = Place::take(&service, client)?;
     let (response, session, messages) =
         actix_ws::handle(&request, payload).map_err(|e| ApiError::BadRequest(e.to_string()))?;
-    let most = service.max_body;
+    let most = service.body.bytes;
     let messages = messages.max_frame_size(most).aggregate_continuations().max_continuation_size(most);
     let connection = Connection::new(session, place, admitted);
     actix_web::rt::spawn(connection.serve(messages));
@@ -180,8 +180,10 @@ impl Connection {
                 Event::Message(Some(Ok(AggregatedMessage::Close(_))) | None) => break None,
                 Event::Message(Some(Err(error))) => break Some((CloseCode::Protocol, error.to_string())),
                 Event::Outcome(outcome) => {
-                    let answer = self.answer(*outcome);
-                    if self.session.text(answer.to_string()).await.is_err() {
+                    let answer = self.answer(*outcome).to_string();
+                    // A client that takes no answers does not keep its place either.
+                    let taken = actix_web::rt::time::timeout(idle, self.session.text(answer)).await;
+                    if !matches!(taken, Ok(Ok(()))) {
                         return;
                     }
                     work = self.waiting.take().map(|frame| self.analyze(frame));

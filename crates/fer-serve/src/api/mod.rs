@@ -33,6 +33,7 @@ pub(crate) fn only(path: &str, method: &'static str, route: actix_web::Route) ->
     }))
 }
 
+pub(crate) use body::BodyLimits;
 pub(crate) use live::Connections;
 
 /// Work on a photo, and its answer; refused at once where all are busy and the queue is full.
@@ -54,4 +55,42 @@ where
     // A client that went away no longer receives.
     service.workers.submit(lane, move |analyzer| drop(send.send(work(analyzer))))?;
     receive.await.map_err(|_| ApiError::Internal)?
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+    use actix_web::{App, web};
+    use clap::Parser as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn panics(service: web::Data<Service>) -> Result<String, ApiError> {
+        run(&service, |_| panic!("as a network might")).await
+    }
+
+    /// Its caller is told, the photos behind it are answered by a new worker, and operators see it.
+    #[actix_web::test]
+    async fn a_worker_that_panics_is_replaced() {
+        let options = crate::options::Options::parse_from(["fer-serve", "--workers", "1"]);
+        let service = web::Data::new(crate::startup::service(&options).unwrap());
+        let app =
+            App::new().app_data(service.clone()).configure(routes).route("/panic", web::post().to(panics));
+        let app = init_service(app).await;
+        let photo = include_bytes!("../../../../assets/samples/astronaut.png").as_slice();
+        for round in 1..=3_u64 {
+            let answer = call_service(&app, TestRequest::post().uri("/panic").to_request()).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let error: Value = read_body_json(answer).await;
+            assert_eq!(error["error"]["code"], "internal");
+            let photo = TestRequest::post().uri("/v1/analyze").set_payload(photo).to_request();
+            let analysis: Value = read_body_json(call_service(&app, photo).await).await;
+            assert_eq!(analysis["faces"].as_array().map(Vec::len), Some(1), "{analysis}");
+            let health = call_service(&app, TestRequest::get().uri("/healthz").to_request()).await;
+            let health: Value = read_body_json(health).await;
+            assert_eq!(health, json!({"status": "ok", "waiting": 0, "worker_panics": round}));
+        }
+    }
 }

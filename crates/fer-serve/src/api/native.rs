@@ -31,7 +31,7 @@ pub(super) async fn analyze(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let photo = body::image(&request, payload, "image", service.max_body).await?;
+    let photo = body::image(&request, payload, "image", service.body).await?;
     let analysis = analysis(&service, photo.into()).await?;
     Ok(uncached().json(analysis))
 }
@@ -42,7 +42,7 @@ pub(super) async fn annotate(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let photo = body::image(&request, payload, "image", service.max_body).await?;
+    let photo = body::image(&request, payload, "image", service.body).await?;
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let accepted = |kind: &str| accept.is_some_and(|accept| accept.contains(kind));
     let png = accepted("image/png") && !accepted("image/jpeg");
@@ -78,7 +78,7 @@ pub(super) async fn batch(
             "a batch is a multipart form with a field 'image' for each".to_owned(),
         ));
     }
-    let fields = body::form(&request, payload, service.max_batch).await?;
+    let fields = body::form(&request, payload, service.batch).await?;
     let images: Vec<Vec<u8>> =
         fields.into_iter().filter(|field| field.name == "image").map(|field| field.bytes).collect();
     if images.is_empty() {
@@ -91,8 +91,8 @@ pub(super) async fn batch(
     // As many at once as there are workers, so that a batch leaves the queue to others.
     let service = &service;
     let answers = stream::iter(images.into_iter().map(|image| async move {
-        if image.len() > service.max_body {
-            return Err(ApiError::BodyTooLarge(service.max_body));
+        if image.len() > service.body.bytes {
+            return Err(ApiError::BodyTooLarge(service.body.bytes));
         }
         patiently(service, image).await
     }));

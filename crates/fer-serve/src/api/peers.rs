@@ -8,7 +8,7 @@ use fer_vision::{Analyzer, FaceAnalysis};
 use serde_json::{Map, Value, json};
 
 use super::native::{analysis, uncached};
-use super::{body, run};
+use super::{BodyLimits, body, run};
 use crate::error::ApiError;
 use crate::startup::Service;
 
@@ -37,10 +37,11 @@ pub(super) async fn deepface(
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
     let asked = if body::is(&request, "multipart/form-data") {
-        Asked::of_form(body::form(&request, payload, service.max_body).await?)?
+        Asked::of_form(body::form(&request, payload, service.body).await?)?
     } else {
         // Base64 is a third longer than what it says.
-        let text = body::whole(&request, payload, service.max_body / 3 * 4 + 4096).await?;
+        let encoded = BodyLimits { bytes: service.body.bytes / 3 * 4 + 4096, ..service.body };
+        let text = body::whole(&request, payload, encoded).await?;
         Asked::of_json(&text)?
     };
     let Asked { image, enforce_detection } = asked;
@@ -170,7 +171,7 @@ pub(super) async fn fer(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
-    let photo = body::image(&request, payload, "image", service.max_body).await?;
+    let photo = body::image(&request, payload, "image", service.body).await?;
     let analysis = analysis(&service, photo.into()).await?;
     let faces: Vec<Value> = analysis.faces.iter().map(fer_face).collect();
     Ok(uncached().json(faces))

@@ -1,0 +1,392 @@
+//! What is answered to whom.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+
+use image::{ImageFormat, RgbImage};
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+#[test]
+fn a_photo_is_answered_as_documented() {
+    let server = Server::start(&["--workers", "1"]);
+    let answer = server.post("image/png", &sample());
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    let emotions = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
+    let json = &answer.json;
+    assert_eq!(keys(json), ["image", "faces", "mood", "timing_ms", "model"]);
+    assert_eq!(json["image"], json!({"width": 512, "height": 512}));
+    assert_eq!(json["faces"].as_array().unwrap().len(), 1);
+    let face = &json["faces"][0];
+    assert_eq!(keys(face), ["box", "confidence", "landmarks", "emotions", "dominant_emotion", "uncertain"]);
+    for (side, golden) in [("x", 177.09), ("y", 56.46), ("width", 96.45), ("height", 128.45)] {
+        assert!((face["box"][side].as_f64().unwrap() - golden).abs() < 1.0, "{side} of {face}");
+    }
+    assert_eq!(keys(&face["landmarks"]), ["left_eye", "right_eye", "nose", "mouth_left", "mouth_right"]);
+    let eyes = ["left_eye", "right_eye"].map(|eye| face["landmarks"][eye][0].as_f64().unwrap());
+    assert!(eyes[0] < eyes[1], "left is as seen in the image");
+    assert_eq!(keys(&face["emotions"]), emotions);
+    let sum: f64 = face["emotions"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-3);
+    assert_eq!((&face["dominant_emotion"], &face["uncertain"]), (&json!("happy"), &json!(false)));
+    assert_eq!(keys(&json["mood"]), ["dominant_emotion", "faces", "mean"]);
+    assert_eq!(keys(&json["mood"]["mean"]), emotions);
+    assert_eq!(keys(&json["timing_ms"]), ["decode", "detect", "classify", "total"]);
+    assert_eq!(json["model"], json!({"name": "cnn6", "engine": "tract"}));
+    let empty = std::fs::read_dir(server.folder.path()).unwrap().next().is_none();
+    assert!(empty, "the server wrote a file");
+}
+
+#[test]
+fn bodies_forms_formats_and_orientations() {
+    let server = Server::start(&["--workers", "2"]);
+    let faces = |answer: &Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json["faces"].as_array().unwrap().len()
+    };
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+        let answer = server.post(format.to_mime_type(), &encoded(group(), format));
+        assert_eq!((faces(&answer), &answer.json["mood"]["faces"]), (3, &json!(3)), "{format:?}");
+    }
+    let form = form("image", &sample());
+    assert_eq!(faces(&server.post("multipart/form-data; boundary=b", &form)), 1);
+    let grey = RgbImage::from_pixel(320, 240, image::Rgb([90; 3]));
+    let nobody = server.analyze(&encoded(grey, ImageFormat::Jpeg));
+    assert_eq!((faces(&nobody), &nobody.json["mood"]), (0, &Value::Null));
+    // Lies on its side, and says so.
+    let jpeg = encoded(image::imageops::rotate270(&group()), ImageFormat::Jpeg);
+    let exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let turned = server.analyze(&[&jpeg[..2], exif, &jpeg[2..]].concat());
+    assert_eq!((faces(&turned), &turned.json["image"]), (3, &json!({"width": 640, "height": 300})));
+}
+
+/// Reaches every code that the document lists; a unit test holds that list against the enum.
+#[test]
+fn every_refusal_has_its_code() {
+    let server = Server::start(
+        &"--workers 1 --queue 1 --max-body 600000 --max-pixels 1000000 --body-seconds 2 --live-connections 1"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    let mut reached = BTreeSet::new();
+    let mut refused = |answer: Answer, status: u16, code: &str| {
+        answer.refused(status, code);
+        reached.insert(code.to_owned());
+    };
+    let png = encoded(group(), ImageFormat::Png);
+    let form_type = "multipart/form-data; boundary=b";
+    refused(server.analyze(b""), 400, "empty_body");
+    refused(server.post(form_type, &form("image", b"")), 400, "empty_body");
+    refused(server.post(form_type, &form("picture", b"x")), 400, "missing_field");
+    refused(server.post("multipart/form-data", b"x"), 400, "bad_request");
+    refused(server.post(form_type, b"no form at all"), 400, "bad_request");
+    refused(server.get("/nowhere"), 404, "not_found");
+    refused(server.get("/v1/analyze"), 405, "method_not_allowed");
+    assert_eq!(server.get("/v1/analyze").headers["allow"], "POST");
+    refused(server.post_to("/v1/model", "text/plain", b"x"), 405, "method_not_allowed");
+    refused(server.analyze(&vec![1; 600_001]), 413, "body_too_large");
+    refused(server.post(form_type, &form("image", &vec![1; 600_001])), 413, "body_too_large");
+    let chunked = ureq::SendBody::from_owned_reader(std::io::repeat(7).take(700_000));
+    let chunked = Answer::of(agent().post(server.url("/v1/analyze")).send(chunked));
+    refused(chunked, 413, "body_too_large");
+    refused(server.analyze(&encoded(RgbImage::new(1200, 900), ImageFormat::Png)), 413, "too_many_pixels");
+    refused(server.post("image/png", b"hello"), 415, "not_an_image");
+    refused(server.post("image/jpeg", b"GIF89a, in truth"), 415, "not_an_image");
+    refused(server.post("image/png", &png[..png.len() / 2]), 422, "corrupt_image");
+    refused(server.post("image/jpeg", b"\xff\xd8\xff\xe0 and then nothing"), 422, "corrupt_image");
+    let grey = encoded(RgbImage::from_pixel(64, 48, image::Rgb([90; 3])), ImageFormat::Png);
+    refused(server.post_to("/analyze", FORM, &fields(&[("img", &grey)])), 400, "no_face");
+    let mut stalls = server.connect();
+    stalls.write_all(head(1000).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stalls.read_to_string(&mut answer).unwrap();
+    refused(Answer::of_text(&answer), 408, "too_slow");
+    let foreign = agent().get(server.url("/v1/live")).header("origin", "https://elsewhere.example");
+    refused(Answer::of(foreign.call()), 403, "forbidden_origin");
+    let place = server.live(None).unwrap();
+    refused(server.get("/v1/live"), 503, "too_many_connections");
+    drop(place);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| server.analyze(&png))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    refused(answers.into_iter().find(|answer| answer.status != 200).unwrap(), 503, "busy");
+    // Still there, and no worker lost.
+    assert_eq!(server.analyze(&png).status, 200);
+    let health = server.get("/healthz");
+    assert_eq!(
+        (health.status, &health.json["status"], &health.json["worker_panics"]),
+        (200, &json!("ok"), &json!(0))
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "a-key-of-some-length\n").unwrap();
+    let guarded = Server::start(&["--api-key-file", keys.to_str().unwrap(), "--rate-limit", "1"]);
+    refused(guarded.get("/v1/model"), 401, "no_key");
+    let model = || {
+        Answer::of(agent().get(guarded.url("/v1/model")).header("x-api-key", "a-key-of-some-length").call())
+    };
+    let too_many = (0..8).map(|_| model()).find(|answer| answer.status != 200).unwrap();
+    refused(too_many, 429, "too_many_requests");
+
+    // A detector whose second network cannot run on what it is given.
+    for (network, file) in [("pnet", "pnet.onnx"), ("rnet", "onet.onnx"), ("onet", "onet.onnx")] {
+        let from = workspace("assets/models/mtcnn").join(file);
+        std::fs::copy(from, folder.path().join(format!("{network}.onnx"))).unwrap();
+    }
+    let broken = Server::start(&["--detector", folder.path().to_str().unwrap()]);
+    refused(broken.analyze(&sample()), 500, "internal");
+
+    let document = server.get("/openapi.json").json;
+    let listed = document["components"]["schemas"]["ErrorCode"]["enum"].as_array().unwrap();
+    let listed: BTreeSet<String> = listed.iter().map(|code| code.as_str().unwrap().to_owned()).collect();
+    assert_eq!(reached, listed);
+}
+
+#[test]
+fn the_page_and_what_it_needs() {
+    let server = Server::start(&["--workers", "1"]);
+    let page = server.get("/");
+    assert!(page.status == 200 && page.text.contains("<title>"), "{}", page.text);
+    assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    let parts: Vec<&str> = ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|attribute| page.text.split(attribute).skip(1))
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    let imports = |module: &str| -> Vec<String> {
+        let text = server.get(module).text;
+        let files =
+            text.split(" from \"./").skip(1).map(|rest| format!("/{}", rest.split('"').next().unwrap()));
+        files.collect()
+    };
+    for module in
+        imports("/app.js").iter().flat_map(|module| [vec![module.clone()], imports(module)].concat())
+    {
+        assert_eq!(server.get(&module).headers["content-type"], "text/javascript; charset=utf-8", "{module}");
+    }
+    assert!(parts.contains(&"/app.js") && parts.contains(&"/style.css"), "{parts:?}");
+    for part in parts {
+        assert_eq!(server.get(part).status, 200, "{part}");
+    }
+    assert!(
+        !page.text.contains("http://") && !page.text.contains("https://"),
+        "the page loads something from elsewhere"
+    );
+    let model = server.get("/v1/model").json;
+    assert_eq!((&model["name"], &model["engine"]), (&json!("cnn6"), &json!("tract")));
+    assert_eq!(model["bundle"]["network"]["labels"].as_array().unwrap().len(), 7);
+    assert!(model["bundle"]["network"]["layers"].as_array().unwrap().len() > 20);
+}
+
+#[test]
+fn a_batch_answers_in_order_and_one_bad_image_spoils_nothing() {
+    let server = Server::start(&["--workers", "2", "--queue", "1", "--max-body", "600000"]);
+    let grey = encoded(RgbImage::from_pixel(64, 64, image::Rgb([90; 3])), ImageFormat::Png);
+    let group = encoded(group(), ImageFormat::Png);
+    let large = vec![7; 600_001];
+    let parts: [&[u8]; 6] = [&grey, &group, b"no image", &large, &grey, &group];
+    let parts: Vec<_> =
+        parts.iter().map(|content| ("image", *content)).chain([("note", &b"x"[..])]).collect();
+    let answer = server.post_to("/v1/batch", FORM, &fields(&parts));
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let results = answer.json["results"].as_array().unwrap();
+    let faces = |result: &Value| result["faces"].as_array().map(Vec::len);
+    let codes = |result: &Value| result["error"]["code"].as_str().map(str::to_owned);
+    assert_eq!(
+        results.iter().map(faces).collect::<Vec<_>>(),
+        [Some(0), Some(3), None, None, Some(0), Some(3)]
+    );
+    assert_eq!(codes(&results[2]).unwrap(), "not_an_image");
+    assert_eq!(codes(&results[3]).unwrap(), "body_too_large");
+    server.post_to("/v1/batch", FORM, &fields(&[("photo", &grey)])).refused(400, "missing_field");
+    server.post_to("/v1/batch", "image/png", &grey).refused(400, "bad_request");
+    let many: Vec<_> = (0..65).map(|_| ("image", &b"x"[..])).collect();
+    server.post_to("/v1/batch", FORM, &fields(&many)).refused(400, "bad_request");
+}
+
+#[test]
+fn an_annotated_photo_is_a_photo() {
+    let server = Server::start(&["--workers", "1"]);
+    let annotate = |accept: &str| {
+        let request =
+            agent().post(server.url("/v1/annotate")).content_type("image/png").header("accept", accept);
+        let mut response = request.send(&sample()[..]).unwrap();
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, response.body_mut().read_to_vec().unwrap())
+    };
+    let (kind, bytes) = annotate("image/png");
+    assert_eq!(kind, "image/png");
+    let drawn = image::load_from_memory(&bytes).unwrap().into_rgb8();
+    let before = image::load_from_memory(&sample()).unwrap().into_rgb8();
+    let changed = drawn.pixels().zip(before.pixels()).filter(|(a, b)| a != b).count();
+    assert!((500..30_000).contains(&changed), "a box and a label: {changed} pixels");
+    let (kind, bytes) = annotate("*/*");
+    assert_eq!((kind.as_str(), image::guess_format(&bytes).unwrap()), ("image/jpeg", ImageFormat::Jpeg));
+    server.post_to("/v1/annotate", "image/png", b"").refused(400, "empty_body");
+}
+
+/// The shape that DeepFace's REST server gives for the action `emotion`, with ours in it.
+#[test]
+fn deepfaces_clients_need_another_address_alone() {
+    use base64::Engine as _;
+    let server = Server::start(&["--workers", "1"]);
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let uri = format!("data:image/png;base64,{}", encode(&sample()));
+    let asked = json!({"img": uri, "actions": ["emotion"], "detector_backend": "mtcnn", "align": true});
+    let answer = server.post_json("/analyze", &asked);
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let results = answer.json["results"].as_array().unwrap();
+    let face = &results[0];
+    assert_eq!((results.len(), &face["dominant_emotion"]), (1, &json!("happy")));
+    assert_eq!(keys(face), ["emotion", "dominant_emotion", "region", "face_confidence"]);
+    assert_eq!(keys(&face["region"]), ["x", "y", "w", "h", "left_eye", "right_eye"]);
+    let scores = face["emotion"].as_object().unwrap().values().map(|score| score.as_f64().unwrap());
+    assert!((scores.sum::<f64>() - 100.0).abs() < 0.1 && face["region"]["w"].is_i64(), "{face}");
+    let [left, right] = ["left_eye", "right_eye"].map(|eye| face["region"][eye][0].as_i64().unwrap());
+    assert!(left > right, "the person's left eye is at the right of the picture: {face}");
+    let form = fields(&[("img", &sample()), ("actions", b"['emotion']"), ("enforce_detection", b"false")]);
+    assert_eq!(server.post_to("/analyze", FORM, &form).json["results"], answer.json["results"]);
+
+    let grey = encode(&encoded(RgbImage::from_pixel(64, 48, image::Rgb([90; 3])), ImageFormat::Png));
+    let none = server.post_json("/analyze", &json!({"img": grey, "actions": ["emotion"]}));
+    none.refused(400, "no_face");
+    assert_eq!(none.json["exception"], none.json["error"]["message"]);
+    let whole = server.post_json("/analyze", &json!({"img": grey, "enforce_detection": "false"}));
+    let face = &whole.json["results"][0];
+    assert_eq!(
+        (&face["region"]["w"], &face["region"]["left_eye"], &face["face_confidence"]),
+        (&json!(64), &Value::Null, &json!(0.0)),
+        "{}",
+        whole.text
+    );
+    for wrong in [
+        json!({"img": grey, "actions": ["age", "emotion"]}),
+        json!({"img": "http://127.0.0.1/face.jpg"}),
+        json!({"img": "/etc/passwd"}),
+        json!({"img": 7}),
+    ] {
+        server.post_json("/analyze", &wrong).refused(400, "bad_request");
+    }
+    server.post_json("/analyze", &json!({"actions": ["emotion"]})).refused(400, "missing_field");
+    server.post_to("/analyze", "application/json", b"[").refused(400, "bad_request");
+}
+
+/// The list that `FER().detect_emotions` gives.
+#[test]
+fn the_fer_packages_list_is_given() {
+    let server = Server::start(&["--workers", "1"]);
+    let group = encoded(group(), ImageFormat::Png);
+    for (kind, body) in [("image/png", group.clone()), (FORM, fields(&[("image", &group)]))] {
+        let answer = server.post_to("/detect_emotions", kind, &body);
+        let faces = answer.json.as_array().unwrap();
+        assert_eq!(faces.len(), 3, "{}", answer.text);
+        assert_eq!(keys(&faces[0]), ["box", "emotions"]);
+        assert!(faces[0]["box"].as_array().unwrap().iter().all(Value::is_i64), "{}", answer.text);
+        let shares = faces[0]["emotions"].as_object().unwrap().values().map(|share| share.as_f64().unwrap());
+        assert!((shares.sum::<f64>() - 1.0).abs() < 0.05, "{}", answer.text);
+    }
+    let none = server.post_to("/detect_emotions", "image/png", b"none");
+    none.refused(415, "not_an_image");
+    assert_eq!(none.json["exception"], none.json["error"]["message"]);
+}
+
+/// Every answer of the tests' photo has the fields that the document requires, and every route stands in it.
+#[test]
+fn the_document_says_what_the_server_does() {
+    let server = Server::start(&["--workers", "1"]);
+    let document = server.get("/openapi.json").json;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(server.get("/docs").text.contains("/docs.js"));
+    let paths = document["paths"].as_object().unwrap();
+    for (path, methods) in paths {
+        let method = methods.as_object().unwrap().keys().next().unwrap();
+        let other = if method == "get" { server.post_to(path, "image/png", b"x") } else { server.get(path) };
+        other.refused(405, "method_not_allowed");
+    }
+    let routes = include_str!("../../src/api/mod.rs").split("only(\"").skip(1);
+    let routes: Vec<&str> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
+    let missing: Vec<_> = routes.iter().filter(|route| !paths.contains_key(**route)).collect();
+    assert!(routes.len() >= 10 && missing.is_empty(), "{missing:?}");
+
+    let holds = |path: &str, method: &str, answer: &Value| {
+        let schema = &paths[path][method]["responses"]["200"]["content"]["application/json"]["schema"];
+        conforms(&document, schema, answer, path);
+    };
+    let group = encoded(group(), ImageFormat::Png);
+    holds("/v1/analyze", "post", &server.analyze(&group).json);
+    holds(
+        "/v1/batch",
+        "post",
+        &server.post_to("/v1/batch", FORM, &fields(&[("image", &group), ("image", b"x")])).json,
+    );
+    holds("/analyze", "post", &server.post_to("/analyze", FORM, &fields(&[("img", &group)])).json);
+    holds("/detect_emotions", "post", &server.post_to("/detect_emotions", "image/png", &group).json);
+    assert_eq!(server.get("/v1/model").json["group_report"], Value::Null, "off by default");
+    for path in ["/v1/model", "/healthz", "/readyz"] {
+        holds(path, "get", &server.get(path).json);
+    }
+    let mut socket = server.live(None).unwrap();
+    let frame = json!({"$ref": "#/components/schemas/LiveFrame"});
+    for bytes in [&group[..], b"x"] {
+        send(&mut socket, bytes);
+        conforms(&document, &frame, &receive(&mut socket), "/v1/live");
+    }
+}
+
+/// Types, required fields and no field that the schema does not know.
+#[track_caller]
+fn conforms(document: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(path) = schema["$ref"].as_str() {
+        return conforms(document, document.pointer(&path[1..]).unwrap(), value, place);
+    }
+    if let Some(options) = schema["oneOf"].as_array() {
+        let fits =
+            |option: &Value| std::panic::catch_unwind(|| conforms(document, option, value, place)).is_ok();
+        assert_eq!(options.iter().filter(|option| fits(option)).count(), 1, "{place}: {value}");
+        return;
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        let mut whole = json!({"type": "object", "required": [], "properties": {}});
+        for part in parts {
+            let part = part["$ref"].as_str().map_or(part, |path| document.pointer(&path[1..]).unwrap());
+            whole["required"].as_array_mut().unwrap().extend(part["required"].as_array().unwrap().clone());
+            whole["properties"]
+                .as_object_mut()
+                .unwrap()
+                .extend(part["properties"].as_object().unwrap().clone());
+        }
+        return conforms(document, &whole, value, place);
+    }
+    let kinds = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+    let is = |kind: &Value| match kind.as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "null" => value.is_null(),
+        other => panic!("{place}: type {other}"),
+    };
+    assert!(kinds.iter().any(is), "{place}: {value} is none of {kinds:?}");
+    if let Some(values) = schema["enum"].as_array() {
+        assert!(values.contains(value), "{place}: {value}");
+    }
+    if let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object()) {
+        for name in schema["required"].as_array().unwrap() {
+            assert!(object.contains_key(name.as_str().unwrap()), "{place}: no {name} in {value}");
+        }
+        for (name, field) in object {
+            let known =
+                properties.get(name).unwrap_or_else(|| panic!("{place}: {name} is not in the document"));
+            conforms(document, known, field, &format!("{place}.{name}"));
+        }
+    }
+    if let (Some(items), Some(array)) = (schema.get("items"), value.as_array()) {
+        array.iter().for_each(|item| conforms(document, items, item, place));
+    }
+}

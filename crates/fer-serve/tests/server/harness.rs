@@ -1,0 +1,263 @@
+//! A real server as a child process, what is sent to it, and what it answers.
+
+use std::io::{BufRead, BufReader, Cursor};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use serde_json::{Value, json};
+
+pub(crate) fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fer-serve"));
+    command
+        .env_remove("ORT_DYLIB_PATH")
+        .env_remove("FER_DETECTOR")
+        .env_remove("FER_MODEL")
+        .env("FER_LOG", "off");
+    command
+}
+
+/// A running server on a port of its own, in an empty folder of its own; killed at the end.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) base: String,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = program()
+            .args(["--bind", "127.0.0.1:0"])
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split_whitespace().find(|word| word.starts_with("http"));
+        let base =
+            address.unwrap_or_else(|| panic!("no address in {line:?}")).trim_end_matches(':').to_owned();
+        assert!(line.contains("engine tract") && line.contains("model cnn6"), "{line}");
+        Self { child, base, folder }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        Answer::of(agent().get(self.url(path)).call())
+    }
+
+    pub(crate) fn analyze(&self, body: &[u8]) -> Answer {
+        self.post("application/octet-stream", body)
+    }
+
+    pub(crate) fn post(&self, content_type: &str, body: &[u8]) -> Answer {
+        self.post_to("/v1/analyze", content_type, body)
+    }
+
+    pub(crate) fn post_to(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        Answer::of(agent().post(self.url(path)).content_type(content_type).send(body))
+    }
+
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.post_to(path, "application/json", body.to_string().as_bytes())
+    }
+
+    /// SIGTERM.
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn ends_well(&mut self, within: Duration) {
+        let waiting = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(waiting.elapsed() < within, "it does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{status}");
+    }
+
+    /// A connection on which nothing was sent yet; a read on it fails after a while.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.base.strip_prefix("http://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").text;
+        let found = text.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name} in {text}")).trim().parse().unwrap()
+    }
+
+    /// Peak resident memory so far, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub(crate) fn agent() -> ureq::Agent {
+    // The servers of these tests sign their own certificates.
+    let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
+    ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(120)))
+        .build()
+        .into()
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) json: Value,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn of(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Self {
+        let mut response = response.unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status: response.status().as_u16(), headers: response.headers().clone(), json, text }
+    }
+
+    /// As it stands on the wire; without headers.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Self {
+            status: status.unwrap_or_else(|| panic!("no answer: {text:?}")),
+            headers: ureq::http::HeaderMap::new(),
+            json: serde_json::from_str(body).unwrap_or(Value::Null),
+            text: body.to_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, code: &str) {
+        assert_eq!((self.status, &self.json["error"]["code"]), (status, &json!(code)), "{}", self.text);
+        assert!(
+            self.json["error"]["message"].as_str().is_some_and(|message| message.len() > 10),
+            "{}",
+            self.text
+        );
+    }
+}
+
+pub(crate) fn sample() -> Vec<u8> {
+    std::fs::read(workspace("assets/samples/astronaut.png")).unwrap()
+}
+
+pub(crate) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// The sample's head at three places.
+pub(crate) fn group() -> RgbImage {
+    let photo = image::load_from_memory(&sample()).unwrap().into_rgb8();
+    let head = image::imageops::crop_imm(&photo, 140, 20, 170, 190).to_image();
+    let mut group = RgbImage::from_pixel(640, 300, image::Rgb([118, 121, 125]));
+    for (x, y) in [(10, 20), (230, 60), (440, 30)] {
+        image::imageops::overlay(&mut group, &head, x, y);
+    }
+    group
+}
+
+pub(crate) fn form(field: &str, content: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--b\r\n\
+         Content-Disposition: form-data; name=\"{field}\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\n"
+    );
+    [head.as_bytes(), content, b"\r\n--b--\r\n"].concat()
+}
+
+/// The request line and headers of a photo of so many bytes.
+pub(crate) fn head(bytes: usize) -> String {
+    format!(
+        "POST /v1/analyze HTTP/1.1\r\nHost: fer\r\nContent-Type: image/png\r\nContent-Length: {bytes}\r\n\r\n"
+    )
+}
+
+pub(crate) fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// A multipart body of fields with their contents.
+pub(crate) fn fields(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, content) in parts {
+        let head = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a\"\r\n\r\n");
+        body.extend([head.as_bytes(), content, b"\r\n"].concat());
+    }
+    [body, b"--b--\r\n".to_vec()].concat()
+}
+
+pub(crate) const FORM: &str = "multipart/form-data; boundary=b";
+
+pub(crate) type Socket = tungstenite::WebSocket<TcpStream>;
+
+impl Server {
+    pub(crate) fn live(&self, origin: Option<&str>) -> Result<Socket, u16> {
+        use tungstenite::client::IntoClientRequest;
+        let host = self.base.strip_prefix("http://").unwrap();
+        let mut request = format!("ws://{host}/v1/live").into_client_request().unwrap();
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().unwrap());
+        }
+        match tungstenite::client(request, self.connect()) {
+            Ok((socket, _)) => Ok(socket),
+            Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+                Err(response.status().as_u16())
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+pub(crate) fn send(socket: &mut Socket, frame: &[u8]) {
+    socket.send(tungstenite::Message::binary(frame.to_vec())).unwrap();
+}
+
+pub(crate) fn receive(socket: &mut Socket) -> Value {
+    serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap()
+}
+
+/// The reason that the server gives when it ends a connection.
+pub(crate) fn farewell(socket: &mut Socket) -> String {
+    loop {
+        if let tungstenite::Message::Close(frame) = socket.read().unwrap() {
+            return frame.unwrap().reason.to_string();
+        }
+    }
+}
