@@ -26,6 +26,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where a route is not known, so that no client can make up labels.
 const OTHER: &str = "other";
 
+/// Of an analysis, in their order.
+const STAGES: [&str; 3] = ["decode", "detect", "classify"];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     route: String,
@@ -58,6 +61,10 @@ impl Default for Metrics {
         });
         let help = "Time of a picture in a stage of the analysis, waiting left out";
         registry.register_with_unit("stage", help, Unit::Seconds, stages.clone());
+        // There from the start, at nought.
+        for stage in STAGES {
+            drop(stages.get_or_create(&Stage { stage }));
+        }
         let dropped_frames = Counter::default();
         registry.register("dropped_frames", "Live frames passed over for newer ones", dropped_frames.clone());
         let (waiting, panics, live) = (Gauge::default(), Gauge::default(), Gauge::default());
@@ -71,8 +78,7 @@ impl Default for Metrics {
 impl Metrics {
     /// A picture's times.
     pub(crate) fn picture(&self, timing: &Timing) {
-        let stages = [("decode", timing.decode), ("detect", timing.detect), ("classify", timing.classify)];
-        for (stage, milliseconds) in stages {
+        for (stage, milliseconds) in STAGES.into_iter().zip([timing.decode, timing.detect, timing.classify]) {
             self.stages.get_or_create(&Stage { stage }).observe(milliseconds / 1000.0);
         }
     }

@@ -14,6 +14,12 @@ use crate::FaceAnalysis;
 /// A track that is lost lives on for so long.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
+/// The same where no frame came in between: a slow server is no reason to lose everyone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A face goes on as it went for no longer than this.
+const HORIZON: Duration = Duration::from_millis(500);
+
 /// Time in which the smoothed emotions come 63 % closer to what is seen.
 const SMOOTHING: Duration = Duration::from_millis(400);
 
@@ -80,8 +86,8 @@ pub struct TrackedFace {
 pub struct Tracker {
     tracks: Vec<Track>,
     given: u64,
-    /// The frame before.
-    last: Option<Thumbnail>,
+    /// The frame before, and its time.
+    last: Option<(Thumbnail, Duration)>,
 }
 
 #[derive(Debug)]
@@ -97,11 +103,13 @@ struct Track {
 impl Tracker {
     /// The faces of the next frame, which is of time `now`: an answer for each, in their order.
     pub fn update(&mut self, now: Duration, picture: &Thumbnail, faces: &[FaceAnalysis]) -> Vec<TrackedFace> {
-        let cut = self.last.as_ref().is_some_and(|last| last.difference(picture) > CUT);
-        if cut {
-            self.tracks.clear();
+        if let Some((last, time)) = &self.last {
+            let cut = last.difference(picture) > CUT;
+            self.tracks.retain(|track| {
+                let patience = if track.seen == *time { LONGEST_PAUSE } else { PATIENCE };
+                !cut && now.saturating_sub(track.seen) <= patience
+            });
         }
-        self.tracks.retain(|track| now.saturating_sub(track.seen) <= PATIENCE);
         let mut owners = self.matches(now, faces);
         for (face, owner) in faces.iter().zip(&mut owners) {
             match *owner {
@@ -119,7 +127,7 @@ impl Tracker {
                 }
             }
         }
-        self.last = Some(picture.clone());
+        self.last = Some((picture.clone(), now));
         let tracked = |track: usize| {
             let Track { id, emotions, .. } = self.tracks[track];
             TrackedFace { track_id: id, emotions }
@@ -154,7 +162,7 @@ impl Track {
     fn distance(&self, now: Duration, bounds: &Bounds) -> Option<f32> {
         let (old, new) = (size(&self.bounds), size(bounds));
         let ratio = old.max(new) / old.min(new).max(f32::MIN_POSITIVE);
-        let seconds = now.saturating_sub(self.seen).as_secs_f32();
+        let seconds = now.saturating_sub(self.seen).min(HORIZON).as_secs_f32();
         let ([x, y], [dx, dy]) = (centre(&self.bounds), self.velocity);
         let [at_x, at_y] = centre(bounds);
         let off = (at_x - x - dx * seconds).hypot(at_y - y - dy * seconds) / old.max(f32::MIN_POSITIVE);
@@ -236,9 +244,19 @@ mod tests {
         assert_eq!(ids(&mut tracker, 0, 90, &here), [1]);
         assert!(ids(&mut tracker, 4, 90, &[]).is_empty());
         assert_eq!(ids(&mut tracker, 8, 90, &here), [1]);
+        assert!(ids(&mut tracker, 20, 90, &[]).is_empty());
         assert_eq!(ids(&mut tracker, 30, 90, &here), [2]);
         // Another place, or another size, is somebody else.
         assert_eq!(ids(&mut tracker, 31, 90, &[face(400.0, 50.0, 0.0)]), [3]);
+    }
+
+    #[test]
+    fn few_frames_lose_nobody_who_stays() {
+        let mut tracker = Tracker::default();
+        for (frame, x) in [100.0, 130.0, 110.0, 90.0, 120.0].into_iter().enumerate() {
+            assert_eq!(ids(&mut tracker, 17 * frame as u64, 90, &[face(x, 50.0, 0.0)]), [1]);
+        }
+        assert_eq!(ids(&mut tracker, 200, 90, &[face(120.0, 50.0, 0.0)]), [2], "after a long pause, another");
     }
 
     #[test]

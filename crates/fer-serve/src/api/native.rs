@@ -46,13 +46,14 @@ pub(super) async fn annotate(
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let accepted = |kind: &str| accept.is_some_and(|accept| accept.contains(kind));
     let png = accepted("image/png") && !accepted("image/jpeg");
-    let bytes = run(&service, move |analyzer| {
+    let (bytes, timing) = run(&service, move |analyzer| {
         let mut pixels = fer_vision::decode(&photo, analyzer.limits())?;
         let analysis = analyzer.analyze_pixels(&pixels)?;
         fer_vision::annotate(&mut pixels, &analysis);
-        encode(&pixels, png)
+        Ok((encode(&pixels, png)?, analysis.timing_ms))
     })
     .await?;
+    service.metrics.picture(&timing);
     Ok(uncached().content_type(if png { "image/png" } else { "image/jpeg" }).body(bytes))
 }
 

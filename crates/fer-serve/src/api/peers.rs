@@ -4,7 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use fer_detect::Bounds;
 use fer_model::Probabilities;
-use fer_vision::{Analyzer, FaceAnalysis};
+use fer_vision::{Analyzer, FaceAnalysis, Timing};
 use serde_json::{Map, Value, json};
 
 use super::native::{analysis, uncached};
@@ -45,8 +45,9 @@ pub(super) async fn deepface(
         Asked::of_json(&text)?
     };
     let Asked { image, enforce_detection } = asked;
-    let results =
+    let (results, timing) =
         run(&service, move |analyzer| deepface_results(analyzer, &image, enforce_detection)).await?;
+    service.metrics.picture(&timing);
     Ok(uncached().json(json!({ "results": results })))
 }
 
@@ -125,11 +126,15 @@ fn enforced(value: Option<&Value>) -> Result<bool, ApiError> {
     }
 }
 
-fn deepface_results(analyzer: &mut Analyzer, image: &[u8], enforce: bool) -> Result<Vec<Value>, ApiError> {
+fn deepface_results(
+    analyzer: &mut Analyzer,
+    image: &[u8],
+    enforce: bool,
+) -> Result<(Vec<Value>, Timing), ApiError> {
     let pixels = fer_vision::decode(image, analyzer.limits())?;
     let analysis = analyzer.analyze_pixels(&pixels)?;
     if !analysis.faces.is_empty() {
-        return Ok(analysis.faces.iter().map(deepface_face).collect());
+        return Ok((analysis.faces.iter().map(deepface_face).collect(), analysis.timing_ms));
     }
     if enforce {
         return Err(ApiError::NoFace);
@@ -139,7 +144,7 @@ fn deepface_results(analyzer: &mut Analyzer, image: &[u8], enforce: bool) -> Res
     let whole = json!({
         "x": 0, "y": 0, "w": pixels.width(), "h": pixels.height(), "left_eye": null, "right_eye": null,
     });
-    Ok(vec![deepface_result(&emotions, &whole, 0.0)])
+    Ok((vec![deepface_result(&emotions, &whole, 0.0)], analysis.timing_ms))
 }
 
 fn deepface_face(found: &FaceAnalysis) -> Value {

@@ -32,9 +32,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    pub(crate) fn start_at(address: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = program()
-            .args(["--bind", "127.0.0.1:0"])
+            .args(["--bind", address])
             .args(arguments)
             .current_dir(folder.path())
             .env("TMPDIR", folder.path())
@@ -94,9 +98,14 @@ impl Server {
         assert!(status.success(), "{status}");
     }
 
+    /// Its address and port.
+    pub(crate) fn address(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap()
+    }
+
     /// A connection on which nothing was sent yet; a read on it fails after a while.
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.base.strip_prefix("http://").unwrap()).unwrap();
+        let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream
     }
@@ -230,8 +239,7 @@ pub(crate) type Socket = tungstenite::WebSocket<TcpStream>;
 impl Server {
     pub(crate) fn live(&self, origin: Option<&str>) -> Result<Socket, u16> {
         use tungstenite::client::IntoClientRequest;
-        let host = self.base.strip_prefix("http://").unwrap();
-        let mut request = format!("ws://{host}/v1/live").into_client_request().unwrap();
+        let mut request = format!("ws://{}/v1/live", self.address()).into_client_request().unwrap();
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }

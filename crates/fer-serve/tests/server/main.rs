@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod api;
+#[cfg(unix)]
+mod browser;
 mod faults;
 mod harness;
 mod live;
