@@ -14,10 +14,10 @@ pub struct DetectorModel {
 
 /// A file of the three cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}: {source}; a detector's folder holds pnet.onnx, rnet.onnx and onet.onnx")]
+#[error("cannot read {path}: {cause}; a detector's folder holds pnet.onnx, rnet.onnx and onet.onnx")]
 pub struct ModelFileError {
     path: PathBuf,
-    source: io::Error,
+    cause: io::Error,
 }
 
 impl DetectorModel {
@@ -37,7 +37,7 @@ impl DetectorModel {
     pub fn open(folder: &Path) -> Result<Self, ModelFileError> {
         let read = |name: &str| {
             let path = folder.join(name);
-            fs::read(&path).map_err(|source| ModelFileError { path, source })
+            fs::read(&path).map_err(|cause| ModelFileError { path, cause })
         };
         Ok(Self { pnet: read("pnet.onnx")?, rnet: read("rnet.onnx")?, onet: read("onet.onnx")? })
     }

@@ -52,12 +52,12 @@ pub enum DetectError {
     #[error("detector: {0}")]
     Config(String),
     /// One of the networks.
-    #[error("detector, {net}: {source}")]
+    #[error("detector, {net}: {cause}")]
     Engine {
         /// Which one.
         net: &'static str,
         /// What the engine says.
-        source: EngineError,
+        cause: EngineError,
     },
     /// A network whose outputs are not those of an MTCNN.
     #[error("detector, {net}: output '{output}' has shape {shape:?}; see DetectorModel for the layout")]
@@ -97,7 +97,7 @@ impl Net {
     pub(crate) fn open(stage: Stage, engine: &Engine, onnx: &[u8]) -> Result<Self, DetectError> {
         match engine.open(onnx) {
             Ok(session) => Ok(Self { stage, session, time: Duration::ZERO }),
-            Err(source) => Err(DetectError::Engine { net: stage.net(), source }),
+            Err(cause) => Err(DetectError::Engine { net: stage.net(), cause }),
         }
     }
 
@@ -122,7 +122,7 @@ impl Net {
     }
 
     pub(crate) fn run(&mut self, shape: [usize; 4], pixels: Vec<f32>) -> Result<Answer, DetectError> {
-        let failed = |source| DetectError::Engine { net: self.stage.net(), source };
+        let failed = |cause| DetectError::Engine { net: self.stage.net(), cause };
         let input = Tensor::new(shape, pixels).map_err(failed)?;
         let started = Instant::now();
         let outputs = self.session.run(input);
@@ -141,7 +141,7 @@ impl Answer {
     /// An output of any shape.
     pub(crate) fn take(&mut self, output: &'static str) -> Result<Tensor, DetectError> {
         let net = self.stage.net();
-        self.outputs.take(output).map_err(|source| DetectError::Engine { net, source })
+        self.outputs.take(output).map_err(|cause| DetectError::Engine { net, cause })
     }
 
     /// An output `[rows, N]`. A value that is not finite becomes 0: a score that passes no threshold, a move by

@@ -112,12 +112,12 @@ fn prefix(member: usize) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A file cannot be read or written.
-    #[error("cannot access {path}: {source}")]
+    #[error("cannot access {path}: {cause}")]
     Io {
         /// File.
         path: PathBuf,
         /// By the system.
-        source: io::Error,
+        cause: io::Error,
     },
     /// `model.json` does not read.
     #[error("{MANIFEST_FILE}: {0}")]
@@ -141,12 +141,12 @@ pub enum BundleError {
         expected: String,
     },
     /// The weights do not fit the network.
-    #[error("{file}: {source}")]
+    #[error("{file}: {cause}")]
     Weights {
         /// File.
         file: String,
         /// What is wrong with them.
-        source: WeightsError,
+        cause: WeightsError,
     },
 }
 
@@ -166,7 +166,7 @@ impl Bundle {
     pub fn open(folder: &Path) -> Result<Self, BundleError> {
         let read = |name: &str| {
             let path = folder.join(name);
-            fs::read(&path).map_err(|source| BundleError::Io { path, source })
+            fs::read(&path).map_err(|cause| BundleError::Io { path, cause })
         };
         let json = read(MANIFEST_FILE)?;
         Self::from_bytes(&json, &read(WEIGHTS_FILE)?)
@@ -204,7 +204,7 @@ impl Bundle {
         }
         let (networks, _) = manifest.networks().map_err(BundleError::Manifest)?;
         let weights = split(networks, manifest.members.is_empty(), weights)
-            .map_err(|source| BundleError::Weights { file: entry.file.clone(), source })?;
+            .map_err(|cause| BundleError::Weights { file: entry.file.clone(), cause })?;
         Ok(Self { manifest, weights })
     }
 
@@ -292,7 +292,7 @@ impl BundleDraft<'_> {
             weights.iter().map(move |(name, array)| (format!("{prefix}{name}"), array))
         });
         let weights = write_arrays(arrays, self.dtype)
-            .map_err(|source| BundleError::Weights { file: WEIGHTS_FILE.to_owned(), source })?;
+            .map_err(|cause| BundleError::Weights { file: WEIGHTS_FILE.to_owned(), cause })?;
         let mut networks: Vec<_> = self.members.iter().map(|(network, _)| (*network).clone()).collect();
         let network = if alone { networks.pop() } else { None };
         let manifest = Manifest {
@@ -317,7 +317,7 @@ impl BundleDraft<'_> {
         json.push('\n');
         let io = |path: &Path| {
             let path = path.to_owned();
-            move |source| BundleError::Io { path, source }
+            move |cause| BundleError::Io { path, cause }
         };
         fs::create_dir_all(folder).map_err(io(folder))?;
         for (name, bytes) in [(WEIGHTS_FILE, weights.as_slice()), (MANIFEST_FILE, json.as_bytes())] {

@@ -25,7 +25,7 @@ pub(crate) enum LogFormat {
 /// Photos are analysed in memory and never stored.
 #[derive(Parser, Debug)]
 #[command(version)]
-pub(crate) struct Options {
+pub struct Options {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "FER_BIND", default_value = "127.0.0.1:8080")]
     pub(crate) bind: String,
@@ -111,7 +111,7 @@ impl Options {
     ///
     /// # Errors
     /// A configuration file that does not read. What is wrong on the command line ends the program, as clap does.
-    pub(crate) fn read(arguments: &[OsString]) -> Result<Self> {
+    pub fn read(arguments: &[OsString]) -> Result<Self> {
         let mut command = Self::command();
         // Whatever else is wrong there is said below, by the command that knows the file's values.
         let named = command.clone().ignore_errors(true).try_get_matches_from(arguments).ok();

@@ -54,12 +54,12 @@ pub(crate) struct Dataset {
 pub(crate) enum DatasetError {
     #[error("{0} not found: run `cargo xtask download-dataset`, or name the CSV with --data")]
     Missing(PathBuf),
-    #[error("{path}: {source}")]
-    Read { path: PathBuf, source: csv::Error },
+    #[error("{path}: {cause}")]
+    Read { path: PathBuf, cause: csv::Error },
     #[error("{path}: no column '{column}'")]
     Header { path: PathBuf, column: &'static str },
-    #[error("{path}: {source}")]
-    Picture { path: PathBuf, source: image::ImageError },
+    #[error("{path}: {cause}")]
+    Picture { path: PathBuf, cause: image::ImageError },
     #[error("{0} holds no picture; expected train/<emotion>/*.png or jpg, and test/<emotion>/…")]
     EmptyFolder(PathBuf),
     #[error("{path}, line {line}, column {column}: {message}")]
@@ -80,7 +80,7 @@ impl Dataset {
     fn read_folder(path: &Path) -> Result<Self, DatasetError> {
         let mut dataset = Self::default();
         for (number, Labelled { usage, label, path }) in (1..).zip(labelled_pictures(path)?) {
-            let failed = |source| DatasetError::Picture { path: path.clone(), source };
+            let failed = |cause| DatasetError::Picture { path: path.clone(), cause };
             let face = image::open(&path).map_err(failed)?.into_luma8();
             let side = SIDE as u32;
             let face = match face.dimensions() {
@@ -268,7 +268,7 @@ impl Table {
         if !path.exists() {
             return Err(DatasetError::Missing(path.to_owned()));
         }
-        let failed = |source| DatasetError::Read { path: path.to_owned(), source };
+        let failed = |cause| DatasetError::Read { path: path.to_owned(), cause };
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_path(path).map_err(failed)?;
         let headers = reader.headers().map_err(failed)?.clone();
@@ -285,7 +285,7 @@ impl Table {
 
     fn next(&mut self) -> Result<bool, DatasetError> {
         let read = self.reader.read_record(&mut self.record);
-        read.map_err(|source| DatasetError::Read { path: self.path.clone(), source })
+        read.map_err(|cause| DatasetError::Read { path: self.path.clone(), cause })
     }
 
     fn field(&self, name: &'static str, column: usize) -> Result<&str, DatasetError> {

@@ -12,6 +12,8 @@ fn refusal(command: &mut Command) -> String {
     let message = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{message}");
     assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    let (mut said, mut parts) = (std::collections::HashSet::new(), message.trim_end().split(": "));
+    assert!(parts.all(|part| said.insert(part)), "said twice: {message}");
     message
 }
 

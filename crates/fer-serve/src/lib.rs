@@ -1,0 +1,127 @@
+//! `fer-serve`: the page and the API over one pool of inference workers.
+//!
+//! actix's threads speak HTTP and never run a network; the pool's threads run networks and know no HTTP.
+
+mod access;
+mod api;
+mod error;
+mod metrics;
+mod options;
+mod page;
+mod startup;
+mod tls;
+
+use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use actix_cors::Cors;
+use actix_web::http::header;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context, Result};
+
+use crate::options::LogFormat;
+pub use crate::options::Options;
+
+/// Serves until SIGTERM or Ctrl-C. `listening` is called once for each address, such as `http://127.0.0.1:8080`, with the model
+/// and the engine in words.
+///
+/// # Errors
+/// Whatever keeps it from starting, in one line.
+pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
+    start_log(options.log);
+    let service = Arc::new(startup::service(options)?);
+    let state = web::Data::from(Arc::clone(&service));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .wrap(from_fn(access::guard))
+            .wrap(cors(&state.cors_origins))
+            .wrap(page::security_headers())
+            .wrap(from_fn(metrics::observe))
+            .configure(api::routes)
+            .configure(page::routes)
+            .default_service(web::to(error::not_found))
+    })
+    .workers(2)
+    .disable_signals()
+    .shutdown_timeout(options.shutdown_seconds);
+    let addresses: Vec<SocketAddr> = options
+        .bind
+        .to_socket_addrs()
+        .with_context(|| format!("--bind {} is no address", options.bind))?
+        .collect();
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::from_files(certificate, key)?),
+        _ if options.tls_self_signed => Some(tls::self_signed(&addresses)?),
+        _ => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = match tls {
+        Some(tls) => server.bind_rustls_0_23(addresses.as_slice(), tls),
+        None => server.bind(addresses.as_slice()),
+    }
+    .with_context(|| format!("cannot listen on {}; choose another address with --bind", options.bind))?;
+    for address in server.addrs() {
+        listening(&format!("{scheme}://{address}"), &service.describe());
+    }
+    if scheme == "http" && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        tracing::warn!(
+            "browsers give the camera to pages over HTTPS or on localhost alone: use --tls-cert, --tls-self-signed, or a \
+             proxy that speaks HTTPS"
+        );
+    }
+    actix_web::rt::System::new().block_on(run(server.run(), service)).context("the server stopped")
+}
+
+fn start_log(format: LogFormat) {
+    use tracing_subscriber::filter::LevelFilter;
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Off => builder.with_max_level(LevelFilter::ERROR).with_ansi(false).init(),
+    }
+}
+
+/// Other sites' pages are answered only where their origin is named.
+fn cors(origins: &[String]) -> Cors {
+    let named = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
+    named
+        .allowed_methods(["GET", "POST"])
+        .allowed_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allowed_header("x-api-key")
+        .block_on_origin_mismatch(false)
+        .max_age(3600)
+}
+
+/// Until it is told to stop; then what is under way is finished within the bound.
+async fn run(server: actix_web::dev::Server, service: Arc<startup::Service>) -> std::io::Result<()> {
+    let handle = server.handle();
+    let stop = async move {
+        told_to_stop().await;
+        service.drain();
+        tracing::info!("stopping; requests under way are finished");
+        handle.stop(true).await;
+    };
+    actix_web::rt::spawn(stop);
+    server.await
+}
+
+/// SIGTERM or Ctrl-C.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            let interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+            let terminated = std::pin::pin!(terminate.recv());
+            futures_util::future::select(terminated, interrupt).await;
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
