@@ -45,6 +45,9 @@ pub struct Score {
     pub accuracy: f64,
     /// Recall by emotion name.
     pub recall: BTreeMap<String, f64>,
+    /// Faces by label (row) and answer (column), in the order of the network's labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<usize>>,
 }
 
 /// `model.json`.

@@ -1,6 +1,6 @@
 // About: the model card, from what the server says of its bundle.
 
-import { $, bars, element, serverModel } from "./common.js";
+import { $, EMOJI, bars, element, percent, serverModel } from "./common.js";
 
 /** 95 % interval of a share of so many (Wilson 1927). */
 function interval(share, count) {
@@ -8,6 +8,36 @@ function interval(share, count) {
   const centre = (share + (z * z) / (2 * count)) / (1 + (z * z) / count);
   const reach = (z * Math.sqrt((share * (1 - share)) / count + (z * z) / (4 * count * count))) / (1 + (z * z) / count);
   return [centre - reach, centre + reach].map((bound) => (100 * bound).toFixed(1));
+}
+
+/** Answers (columns) to faces of each label (rows), as shares of the row. */
+function confusion(counts, labels) {
+  const head = element("tr", "");
+  head.append(element("td", ""));
+  for (const label of labels) {
+    const cell = element("th", "");
+    cell.scope = "col";
+    const word = element("span", "visually-hidden", label);
+    const emoji = element("span", "", EMOJI[label]);
+    emoji.title = label;
+    emoji.setAttribute("aria-hidden", "true");
+    cell.append(emoji, word);
+    head.append(cell);
+  }
+  const rows = counts.map((row, index) => {
+    const all = row.reduce((sum, count) => sum + count, 0) || 1;
+    const line = element("tr", "");
+    const name = element("th", "", `${EMOJI[labels[index]]} ${labels[index]}`);
+    name.scope = "row";
+    line.append(name, ...row.map((count) => {
+      const cell = element("td", count / all > 0.5 ? "most" : "some", Math.round((100 * count) / all).toString());
+      cell.style.setProperty("--share", count / all);
+      cell.title = `${count} of ${all} (${percent(count / all)})`;
+      return cell;
+    }));
+    return line;
+  });
+  return [head, ...rows];
 }
 
 const line = (term, text) => [element("dt", "", term), element("dd", "", text)];
@@ -30,6 +60,9 @@ export async function start() {
     rows.splice(2, 0, ...line("Right", `${accuracy} % of ${score.samples} faces of FER-2013's ${split}, cut out as the
       data set has them (95 % interval ${low} to ${high}); about three points less where faces must be found first`));
     $("recalls").replaceChildren(...bars(score.recall, null));
+    const labels = (bundle.network ?? bundle.members[0]).labels;
+    $("confusion-card").hidden = !score.confusion;
+    if (score.confusion) $("confusion").replaceChildren(...confusion(score.confusion, labels));
   }
   $("card-facts").replaceChildren(...rows, ...line("Data", bundle.data_licence));
   $("card-text").textContent = bundle.card;

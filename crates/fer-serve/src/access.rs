@@ -100,21 +100,19 @@ fn read_keys(path: &Path) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Refuses who has no key or asks too often. The page's own files and the probes are open to all; a live connection may
-/// bring its key in the first message, because browsers cannot send it earlier.
+/// Refuses who has no key or asks too often. A live connection may bring its key in the first message, because browsers cannot
+/// send it earlier.
 pub(crate) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    let path = request.path();
-    let guarded = path.starts_with("/v1/") || path == "/analyze" || path == "/detect_emotions";
-    if guarded && let Some(service) = request.app_data::<web::Data<Service>>() {
+    if let Some(service) = request.app_data::<web::Data<Service>>() {
         let access = &service.access;
         let refused = match access.count(access.client(request.request())) {
             Err(seconds) => Some(ApiError::TooManyRequests(seconds)),
             Ok(()) => match access.admits(request.headers()) {
                 Some(true) => None,
-                None if path == "/v1/live" => None,
+                None if request.path() == "/v1/live" => None,
                 _ => Some(ApiError::NoKey),
             },
         };

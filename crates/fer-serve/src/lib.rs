@@ -36,12 +36,11 @@ pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
-            .wrap(from_fn(access::guard))
             .wrap(cors(&state.cors_origins))
             .wrap(page::security_headers())
             .wrap(from_fn(metrics::observe))
-            .configure(api::routes)
             .configure(page::routes)
+            .configure(api::routes)
             .default_service(web::to(error::not_found))
     })
     .workers(2)

@@ -95,6 +95,9 @@ pub struct Options {
     /// Fewest faces of which a group report says anything.
     #[arg(long, env = "FER_GROUP_MIN_FACES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) group_min_faces: u32,
+    /// Music of your own for the page, in place of what it makes up: DIR/<emotion>/ holds the files for a mood.
+    #[arg(long, env = "FER_MUSIC", value_name = "DIR")]
+    pub(crate) music: Option<PathBuf>,
     /// A line for each request on standard error.
     #[arg(long, env = "FER_LOG", value_enum, default_value = "text")]
     pub(crate) log: LogFormat,

@@ -13,7 +13,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [File; 14] = [
+const FILES: [File; 16] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/style.css", CSS, include_str!("../page/style.css")),
     ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
@@ -23,6 +23,8 @@ const FILES: [File; 14] = [
     ("/photo.js", SCRIPT, include_str!("../page/photo.js")),
     ("/live.js", SCRIPT, include_str!("../page/live.js")),
     ("/music.js", SCRIPT, include_str!("../page/music.js")),
+    ("/songs.js", SCRIPT, include_str!("../page/songs.js")),
+    ("/synth.js", SCRIPT, include_str!("../page/synth.js")),
     ("/about.js", SCRIPT, include_str!("../page/about.js")),
     ("/group.js", SCRIPT, include_str!("../page/group.js")),
     ("/docs", HTML, include_str!("../page/docs.html")),

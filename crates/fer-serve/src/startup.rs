@@ -11,7 +11,7 @@ use fer_vision::{Analyzer, AnalyzerConfig, DecodeLimits, Workers};
 use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::api::{BodyLimits, Connections};
+use crate::api::{BodyLimits, Connections, Library};
 use crate::metrics::Metrics;
 use crate::options::Options;
 
@@ -34,6 +34,7 @@ pub(crate) struct Service {
     pub(crate) cors_origins: Vec<String>,
     /// Fewest faces of a group report, where such are offered.
     pub(crate) group_min_faces: Option<u32>,
+    pub(crate) music: Library,
     pub(crate) limits: LiveLimits,
     pub(crate) live: Connections,
     /// True from the moment in which the server is told to stop.
@@ -110,6 +111,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         metrics: Metrics::default(),
         cors_origins: options.cors_origin.clone(),
         group_min_faces: options.group_report.then_some(options.group_min_faces),
+        music: options.music.as_deref().map(Library::scan).transpose()?.unwrap_or_default(),
         limits,
         live: Connections::default(),
         stopping: watch::Sender::new(false),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use fer_model::{Bundle, CropRule, Emotion, NetworkSpec};
+use fer_model::bundle::BundleDraft;
+use fer_model::{CropRule, Emotion, NetworkSpec};
 
 use crate::dataset::{Dataset, Sample};
 use crate::detected;
@@ -139,13 +140,14 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let [flip, ten] = [Views::Flip, Views::TenCrop].map(|views| metrics(&probabilities(&logits(views))));
     let probabilities = probabilities(&plain);
     let plain = metrics(&probabilities);
-    let private_scorings = count_private(&bundle, args)?;
+    let mut draft = bundle.draft();
+    let private_scorings = (args.split == Split::Private).then(|| count_private(&mut draft));
     if args.record {
-        let bundle = Bundle::open(&args.bundle)?;
-        let mut draft = bundle.draft();
         draft.scores.insert(usage.to_owned(), plain.score());
         draft.temperature = temperature;
-        draft.write(&args.bundle).context("cannot record the score")?;
+    }
+    if args.record || private_scorings.is_some() {
+        draft.write(&args.bundle).context("cannot note the score in the bundle")?;
     }
     let mut found = Vec::new();
     if args.detected {
@@ -179,19 +181,14 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
 }
 
 /// PrivateTest is for the final figure: how often a bundle was held against it stands in its model.json.
-fn count_private(bundle: &Bundle, args: &EvaluateArgs) -> Result<Option<u64>> {
+fn count_private(draft: &mut BundleDraft<'_>) -> u64 {
     const KEY: &str = "private_scorings";
-    if args.split == Split::Public {
-        return Ok(None);
-    }
-    let mut draft = bundle.draft();
     let count = draft.training.get(KEY).and_then(serde_json::Value::as_u64).unwrap_or(0) + 1;
     if !draft.training.is_object() {
         draft.training = serde_json::json!({});
     }
     draft.training[KEY] = count.into();
-    draft.write(&args.bundle).context("cannot note in the bundle that PrivateTest was scored")?;
-    Ok(Some(count))
+    count
 }
 
 impl Evaluation {

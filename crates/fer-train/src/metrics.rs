@@ -115,7 +115,8 @@ impl Metrics {
             .per_class
             .iter()
             .filter_map(|(emotion, class)| class.recall.map(|recall| (emotion.name().to_owned(), recall)));
-        Score { samples: self.samples, accuracy: self.accuracy, recall: recalls.collect() }
+        let confusion = self.confusion.clone();
+        Score { samples: self.samples, accuracy: self.accuracy, recall: recalls.collect(), confusion }
     }
 }
 

@@ -2,28 +2,39 @@
 
 mod body;
 mod live;
+mod music;
 mod native;
 mod peers;
 
+use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
 use fer_vision::{Analyzer, Lane};
 use tokio::sync::oneshot;
 
+use crate::access;
 use crate::error::ApiError;
 use crate::startup::Service;
 
+/// What operators ask is open to all who reach the port, like the page's files. Everything else passes the guard, whatever its path
+/// looks like: this scope matches all that nothing before it did.
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(only("/v1/analyze", "POST", web::post().to(native::analyze)))
-        .service(only("/v1/annotate", "POST", web::post().to(native::annotate)))
-        .service(only("/v1/batch", "POST", web::post().to(native::batch)))
-        .service(only("/v1/live", "GET", web::get().to(live::live)))
-        .service(only("/v1/model", "GET", web::get().to(native::model)))
-        .service(only("/analyze", "POST", web::post().to(peers::deepface)))
-        .service(only("/detect_emotions", "POST", web::post().to(peers::fer)))
         .service(only("/metrics", "GET", web::get().to(crate::metrics::metrics)))
         .service(only("/healthz", "GET", web::get().to(native::healthz)))
-        .service(only("/readyz", "GET", web::get().to(native::readyz)));
+        .service(only("/readyz", "GET", web::get().to(native::readyz)))
+        .service(
+            web::scope("")
+                .wrap(from_fn(access::guard))
+                .service(only("/v1/analyze", "POST", web::post().to(native::analyze)))
+                .service(only("/v1/annotate", "POST", web::post().to(native::annotate)))
+                .service(only("/v1/batch", "POST", web::post().to(native::batch)))
+                .service(only("/v1/live", "GET", web::get().to(live::live)))
+                .service(only("/v1/model", "GET", web::get().to(native::model)))
+                .service(only("/v1/music", "GET", web::get().to(music::list)))
+                .service(only("/v1/music/{emotion}/{file}", "GET", web::get().to(music::file)))
+                .service(only("/analyze", "POST", web::post().to(peers::deepface)))
+                .service(only("/detect_emotions", "POST", web::post().to(peers::fer))),
+        );
 }
 
 /// A resource that answers other methods with our error.
@@ -35,6 +46,7 @@ pub(crate) fn only(path: &str, method: &'static str, route: actix_web::Route) ->
 
 pub(crate) use body::BodyLimits;
 pub(crate) use live::Connections;
+pub(crate) use music::Library;
 
 /// Work on a photo, and its answer; refused at once where all are busy and the queue is full.
 async fn run<T, F>(service: &Service, work: F) -> Result<T, ApiError>
@@ -77,7 +89,7 @@ mod tests {
         let options = crate::options::Options::parse_from(["fer-serve", "--workers", "1"]);
         let service = web::Data::new(crate::startup::service(&options).unwrap());
         let app =
-            App::new().app_data(service.clone()).configure(routes).route("/panic", web::post().to(panics));
+            App::new().app_data(service.clone()).route("/panic", web::post().to(panics)).configure(routes);
         let app = init_service(app).await;
         let photo = include_bytes!("../../../../assets/samples/astronaut.png").as_slice();
         for round in 1..=3_u64 {

@@ -232,6 +232,10 @@ async fn a_photo_is_chosen_looked_at_and_saved() {
 
     browser.click("#about-tab").await;
     browser.until("#card-facts", |text| text.contains("95 % interval")).await;
+    assert_eq!(
+        browser.client.find_all(Locator::Css("#confusion td.some, #confusion td.most")).await.unwrap().len(),
+        49
+    );
     browser.goto(&server, "/docs").await;
     browser.until("#api", |text| text.contains("POST /v1/analyze")).await;
     let complaints = browser.complaints().await;
@@ -276,6 +280,30 @@ async fn the_camera_takes_a_photo_and_is_followed_live() {
     assert!(followed * 10 >= rows.len() * 8, "{followed} of {} rows are the one face, happy", rows.len());
     browser.click("#live-stop").await;
     browser.find("#live-view[data-state=empty]").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.close().await;
+}
+
+#[actix_web::test]
+async fn own_music_is_played_for_its_mood() {
+    let browser = browser!(Camera::Allowed);
+    let songs = tempfile::tempdir().unwrap();
+    std::fs::create_dir(songs.path().join("happy")).unwrap();
+    std::fs::write(songs.path().join("happy/tone.wav"), tone()).unwrap();
+    let server = Server::start(&["--workers", "1", "--music", songs.path().to_str().unwrap()]);
+    browser.goto(&server, "/#live").await;
+    browser.click("#live-camera").await;
+    browser.click("#music").await;
+    browser.until("#music-mood", |text| text.contains("happy")).await;
+    // The tone is two seconds long, and is begun again: the browser has it already.
+    let route = "fer_http_requests_total{route=\"/v1/music/{emotion}/{file}\",status=\"304\"}";
+    let deadline = Instant::now() + PATIENCE;
+    while server.metric_or_zero(route) < 2.0 {
+        assert!(Instant::now() < deadline, "the song is not played: {:?}", browser.complaints().await);
+        sleep(Duration::from_millis(100)).await;
+    }
+    browser.click("#music").await;
+    assert_eq!(browser.text("#music-mood").await, "");
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.close().await;
 }

@@ -112,9 +112,17 @@ impl Server {
 
     /// The value of a metric.
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.metric_if_there(name).unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// The same of one that is not there before something was counted.
+    pub(crate) fn metric_or_zero(&self, name: &str) -> f64 {
+        self.metric_if_there(name).unwrap_or(0.0)
+    }
+
+    fn metric_if_there(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").text;
-        let found = text.lines().find_map(|line| line.strip_prefix(name));
-        found.unwrap_or_else(|| panic!("no {name} in {text}")).trim().parse().unwrap()
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     /// Peak resident memory so far, in bytes.
@@ -190,6 +198,19 @@ pub(crate) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Ve
     let mut bytes = Cursor::new(Vec::new());
     image.into().write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
+}
+
+/// A quiet tone of two seconds, as WAV of one channel, eight bits and 8,000 samples a second.
+pub(crate) fn tone() -> Vec<u8> {
+    let samples = (0..16_000).map(|t| (128.0 + 20.0 * (f64::from(t) * 0.35).sin()) as u8);
+    let mut wav =
+        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0"
+            .to_vec();
+    wav.extend(samples);
+    for (at, size) in [(4, wav.len() - 8), (40, wav.len() - 44)] {
+        wav[at..at + 4].copy_from_slice(&(size as u32).to_le_bytes());
+    }
+    wav
 }
 
 /// The sample's head at three places.

@@ -93,6 +93,10 @@ fn with_a_key_file_the_api_wants_a_key_and_the_page_does_not() {
     assert_eq!((ask("x-api-key", "a-key-of-some-lengtH"), ask("authorization", "Bearer ")), (401, 401));
     server.get("/v1/model").refused(401, "no_key");
     server.post_to("/detect_emotions", "image/png", &sample()).refused(401, "no_key");
+    // However the path is spelt.
+    for path in ["/%761/model", "/v%31/model", "/v1//model", "/v1/model/", "/v1/music", "/nowhere"] {
+        server.get(path).refused(401, "no_key");
+    }
     for open in ["/", "/live.js", "/healthz", "/readyz", "/metrics"] {
         assert_eq!(server.get(open).status, 200, "{open}");
     }
@@ -127,13 +131,12 @@ fn requests_are_counted_limited_and_have_an_id() {
     );
     assert!(!from("https://elsewhere.example").contains_key("access-control-allow-origin"));
     assert!(!server.get("/healthz").headers["x-request-id"].is_empty());
+    server.get("/nowhere").refused(404, "not_found");
     let answers: Vec<Answer> = (0..12).map(|_| server.get("/v1/model")).collect();
     let refused = answers.iter().filter(|answer| answer.status == 429).collect::<Vec<_>>();
     assert!(refused.len() >= 6, "{}", refused.len());
     refused[0].refused(429, "too_many_requests");
     assert!(refused[0].headers.contains_key("retry-after"));
-    server.get("/nowhere").refused(404, "not_found");
-
     let value = |name: &str| server.metric(name);
     assert_eq!(value("fer_http_requests_total{route=\"/v1/analyze\",status=\"200\"}"), 1.0);
     assert!(value("fer_http_requests_total{route=\"/v1/model\",status=\"429\"}") >= 6.0);

@@ -1,0 +1,76 @@
+// Music of the operator's own: files by mood, one after the other, faded over into each other.
+
+import { call } from "./common.js";
+
+/** Seconds in which one song fades out and the next one in. */
+const FADE = 2;
+
+/** Names of files by mood; empty where the server has none. */
+export async function songList() {
+  const response = await call("/v1/music");
+  return response.ok ? response.json() : {};
+}
+
+/** Plays into an audio node until it is stopped. */
+export class Songs {
+  #output;
+  #list;
+  #mood = null;
+  #playing = null;
+
+  constructor(output, list) {
+    this.#output = output;
+    this.#list = list;
+  }
+
+  has(mood) {
+    return Boolean(this.#list[mood]?.length);
+  }
+
+  /** Goes over to a song for the mood; null, or a mood without one, for silence. */
+  play(mood) {
+    if (mood === this.#mood) return;
+    this.#mood = mood;
+    this.#fadeOut();
+    if (this.has(mood)) this.#next(mood);
+  }
+
+  stop() {
+    this.#mood = null;
+    this.#fadeOut();
+  }
+
+  async #next(mood) {
+    const names = this.#list[mood];
+    const name = names[Math.floor(Math.random() * names.length)];
+    const response = await call(`/v1/music/${mood}/${encodeURIComponent(name)}`).catch(() => null);
+    if (!response?.ok || this.#mood !== mood) return;
+    const audio = new Audio(URL.createObjectURL(await response.blob()));
+    if (this.#mood !== mood) return;
+    const context = this.#output.context;
+    const gain = context.createGain();
+    gain.gain.setValueAtTime(0, context.currentTime);
+    gain.gain.linearRampToValueAtTime(1, context.currentTime + FADE);
+    context.createMediaElementSource(audio).connect(gain).connect(this.#output);
+    this.#playing = { audio, gain, name };
+    audio.addEventListener("ended", () => {
+      URL.revokeObjectURL(audio.src);
+      if (this.#mood === mood) this.#next(mood);
+    });
+    audio.play().catch(() => {});
+  }
+
+  #fadeOut() {
+    if (!this.#playing) return;
+    const { audio, gain } = this.#playing;
+    this.#playing = null;
+    const now = this.#output.context.currentTime;
+    gain.gain.cancelScheduledValues(now);
+    gain.gain.setValueAtTime(gain.gain.value, now);
+    gain.gain.linearRampToValueAtTime(0, now + FADE);
+    setTimeout(() => {
+      audio.pause();
+      URL.revokeObjectURL(audio.src);
+    }, FADE * 1000);
+  }
+}

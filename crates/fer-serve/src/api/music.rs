@@ -1,0 +1,93 @@
+//! The operator's own music, `--music DIR`: `DIR/<emotion>/` holds what is played for a mood. The folder is read once, at the start;
+//! nothing that was not found then is ever opened.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use actix_files::NamedFile;
+use actix_web::{HttpResponse, web};
+use anyhow::{Context, Result, ensure};
+use fer_model::Emotion;
+
+use crate::error::ApiError;
+use crate::startup::Service;
+
+/// What browsers play.
+const EXTENSIONS: [&str; 9] = ["aac", "flac", "m4a", "mp3", "oga", "ogg", "opus", "wav", "weba"];
+
+/// Files by emotion and name.
+#[derive(Debug, Default)]
+pub(crate) struct Library(BTreeMap<&'static str, BTreeMap<String, PathBuf>>);
+
+impl Library {
+    /// # Errors
+    /// A folder that cannot be read, or in which there is no music.
+    pub(crate) fn scan(folder: &Path) -> Result<Self> {
+        ensure!(folder.is_dir(), "--music: {} is no folder", folder.display());
+        let mut library = Self::default();
+        for emotion in Emotion::ALL {
+            let own = folder.join(emotion.name());
+            if !own.is_dir() {
+                continue;
+            }
+            let entries =
+                own.read_dir().with_context(|| format!("--music: cannot read {}", own.display()))?;
+            let files = entries.filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+                let name = path.file_name()?.to_str()?.to_owned();
+                (path.is_file() && EXTENSIONS.contains(&extension.as_str())).then_some((name, path))
+            });
+            let files: BTreeMap<_, _> = files.collect();
+            if !files.is_empty() {
+                library.0.insert(emotion.name(), files);
+            }
+        }
+        ensure!(
+            !library.0.is_empty(),
+            "--music: no music in {}; expected files such as {} ({})",
+            folder.display(),
+            folder.join("happy").join("a.mp3").display(),
+            EXTENSIONS.join(", ")
+        );
+        Ok(library)
+    }
+}
+
+/// `GET /v1/music`: names of files by emotion; nothing where the server has none.
+pub(super) async fn list(service: web::Data<Service>) -> HttpResponse {
+    let names = |files: &BTreeMap<String, PathBuf>| files.keys().cloned().collect::<Vec<_>>();
+    let library: BTreeMap<_, _> =
+        service.music.0.iter().map(|(emotion, files)| (*emotion, names(files))).collect();
+    HttpResponse::Ok().json(library)
+}
+
+/// `GET /v1/music/{emotion}/{file}`
+pub(super) async fn file(
+    service: web::Data<Service>,
+    asked: web::Path<(String, String)>,
+) -> Result<NamedFile, ApiError> {
+    let (emotion, name) = asked.into_inner();
+    let found = service.music.0.get(emotion.as_str()).and_then(|files| files.get(&name));
+    NamedFile::open(found.ok_or(ApiError::NotFound)?).map_err(|_| ApiError::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_music_is_refused_and_other_files_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = |path: &Path| Library::scan(path).unwrap_err().to_string();
+        assert!(refusal(&folder.path().join("nowhere")).contains("is no folder"));
+        let happy = folder.path().join("happy");
+        std::fs::create_dir_all(happy.join("folder.mp3")).unwrap();
+        std::fs::write(happy.join("cover.jpg"), "x").unwrap();
+        assert!(refusal(folder.path()).contains("no music in"));
+        std::fs::write(happy.join("b.MP3"), "x").unwrap();
+        std::fs::write(happy.join("a.ogg"), "x").unwrap();
+        let library = Library::scan(folder.path()).unwrap();
+        assert_eq!(library.0["happy"].keys().collect::<Vec<_>>(), ["a.ogg", "b.MP3"]);
+    }
+}
