@@ -27,10 +27,11 @@ function confusion(counts, labels) {
   const rows = counts.map((row, index) => {
     const all = row.reduce((sum, count) => sum + count, 0) || 1;
     const line = element("tr", "");
-    const name = element("th", "", `${EMOJI[labels[index]]} ${labels[index]}`);
+    const name = element("th", "");
+    name.append(element("span", "glyph", `${EMOJI[labels[index]]} `), labels[index]);
     name.scope = "row";
     line.append(name, ...row.map((count) => {
-      const cell = element("td", count / all > 0.5 ? "most" : "some", Math.round((100 * count) / all).toString());
+      const cell = element("td", count / all > 0.5 ? "most" : "", Math.round((100 * count) / all).toString());
       cell.style.setProperty("--share", count / all);
       cell.title = `${count} of ${all} (${percent(count / all)})`;
       return cell;
