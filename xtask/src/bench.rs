@@ -15,23 +15,30 @@ use serde_json::Value;
 use crate::server::{Server, build};
 use crate::workspace;
 
+/// Who takes part besides tract, and how often each has its turn.
+#[derive(clap::Args)]
+pub(crate) struct Contestants {
+    /// A Python with facenet-pytorch and PyTorch, the peers, and flask for `load`; their part stays empty without.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) python: Option<PathBuf>,
+    /// ONNX Runtime's shared library; its part stays empty without.
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// Rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A Python with facenet-pytorch and PyTorch, the peers; their column stays empty without.
-    #[arg(long, value_name = "FILE")]
-    python: Option<PathBuf>,
-    /// ONNX Runtime's shared library; its column stays empty without.
-    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    contestants: Contestants,
     /// Folder with pnet.onnx, rnet.onnx and onet.onnx, to time another detector than the embedded one.
     #[arg(long, value_name = "DIR")]
     detector: Option<PathBuf>,
     /// What to time; all of it if not given.
     #[arg(long, value_enum)]
     part: Option<Part>,
-    /// Rounds.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
     /// Photos for the memory measurement.
     #[arg(long, default_value_t = 1000)]
     photos: usize,
@@ -68,7 +75,7 @@ fn detection(options: &Options) -> Result<()> {
     six_faces()?.save(&photo)?;
     println!(
         "one thread, 640×480, six faces, min face 20, median of {} rounds, release build",
-        options.rounds
+        options.contestants.rounds
     );
     detectors(options, &pipeline, &photo)
 }
@@ -134,16 +141,16 @@ fn detectors(options: &Options, pipeline: &Path, photo: &Path) -> Result<()> {
         command
     };
     let mut contestants = vec![("tract", ours(None))];
-    if let Some(library) = &options.onnxruntime {
+    if let Some(library) = &options.contestants.onnxruntime {
         contestants.push(("ONNX Runtime", ours(Some(library))));
     }
-    if let Some(python) = &options.python {
+    if let Some(python) = &options.contestants.python {
         let mut peer = Command::new(python);
         peer.arg(workspace("xtask/src/bench_facenet.py")).arg(photo).arg("20");
         contestants.push(("facenet-pytorch", peer));
     }
     let mut rounds: Vec<Vec<Value>> = Vec::new();
-    for _ in 0..options.rounds.max(1) {
+    for _ in 0..options.contestants.rounds {
         let round = contestants.iter_mut().map(|(_, command)| measure(command));
         rounds.push(round.collect::<Result<_>>()?);
     }
@@ -156,7 +163,7 @@ fn detectors(options: &Options, pipeline: &Path, photo: &Path) -> Result<()> {
             rounds.iter().map(|round| of(round)).collect::<Result<Vec<_>>>().map(median)
         };
         let detect = over_rounds(&|round| figure(&round[column], "detect_ms"))?;
-        let ratio = match options.python {
+        let ratio = match options.contestants.python {
             Some(_) => {
                 let peer = contestants.len() - 1;
                 let ratio = over_rounds(&|round| {
@@ -205,16 +212,16 @@ fn training(options: &Options) -> Result<()> {
     };
     println!(
         "training on the CPU, batches of {BATCH}, f32, median of {} rounds, release build",
-        options.rounds
+        options.contestants.rounds
     );
     println!("{:<12}{:>9}{:>12}{:>12}{:>10}{:>12}", "", "threads", "images/s", "PyTorch", "ratio", "data");
     for name in TRAINED {
         let (mut own, mut peer, mut ratio, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..options.rounds.max(1) {
+        for _ in 0..options.contestants.rounds {
             let epoch = ours(name, cores)?;
             own.push(figure(&epoch, "images_per_second")?);
             data.push(100.0 * figure(&epoch, "data_share")?);
-            if let Some(python) = &options.python {
+            if let Some(python) = &options.contestants.python {
                 let mut command = Command::new(python);
                 command.arg(workspace("xtask/src/bench_training.py")).arg(model(name));
                 command.args([BATCH, STEPS, cores].map(|number| number.to_string()));
@@ -233,7 +240,7 @@ fn training(options: &Options) -> Result<()> {
     let mut threads = 1;
     while threads < cores {
         let rounds =
-            (0..options.rounds.max(1)).map(|_| figure(&ours(TRAINED[0], threads)?, "images_per_second"));
+            (0..options.contestants.rounds).map(|_| figure(&ours(TRAINED[0], threads)?, "images_per_second"));
         println!("{:<12}{threads:>9}{:>12.0}", TRAINED[0], median(rounds.collect::<Result<_>>()?));
         threads *= 2;
     }
@@ -261,7 +268,7 @@ fn serving(options: &Options) -> Result<()> {
     let program = &build(&["-p", "fer-serve"], true, "fer-serve")?;
     let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
     let mut starts = Vec::new();
-    for _ in 0..options.rounds.max(1) {
+    for _ in 0..options.contestants.rounds {
         let started = Instant::now();
         let server = Server::start(program, &["--workers", "4"])?;
         server.analyze(&photo)?;
@@ -274,7 +281,7 @@ fn serving(options: &Options) -> Result<()> {
     let large = encoded(&large, ImageFormat::Jpeg)?;
     let server = Server::start(program, &["--workers", "4"])?;
     let mut ratios = Vec::new();
-    for _ in 0..options.rounds.max(1) {
+    for _ in 0..options.contestants.rounds {
         let took = |photo: &[u8]| -> Result<f64> {
             let started = Instant::now();
             let answer = server.analyze(photo)?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use image::{ImageFormat, imageops};
 use serde_json::{Value, json};
 
-use crate::bench::{encoded, median, six_faces};
+use crate::bench::{Contestants, encoded, median, six_faces};
 use crate::server::{Server, build};
 use crate::workspace;
 
@@ -27,15 +27,8 @@ const FRAMES: u64 = 5;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A Python with flask, facenet-pytorch and PyTorch, the peer; without, its rows stay out.
-    #[arg(long, value_name = "FILE")]
-    python: Option<PathBuf>,
-    /// ONNX Runtime's shared library; without, its rows stay out.
-    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
-    /// Rounds in which the contestants take turns.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    #[command(flatten)]
+    contestants: Contestants,
     /// Seconds of a measurement.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -51,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let program = build(&["-p", "fer-serve"], true, "fer-serve")?;
     let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
     let throughput = throughput(options, &program, &photo)?;
-    let server = start(&program, options.onnxruntime.as_deref())?;
+    let server = start(&program, options.contestants.onnxruntime.as_deref())?;
     let capacity = closed_loop(server.base(), &photo, options.seconds)?;
     let latency = latency(&server, &photo, capacity / 2.0, options.seconds)?;
     let live = live(&server, options.seconds)?;
@@ -66,7 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn start(program: &Path, library: Option<&Path>) -> Result<Server> {
     let mut arguments = vec!["--log", "off", "--live-per-client", "64"];
-    let library = library.map(|library| library.display().to_string());
+    // The server runs in another folder.
+    let library = library.map(std::path::absolute).transpose()?.map(|library| library.display().to_string());
     if let Some(library) = &library {
         arguments.extend(["--onnxruntime", library]);
     }
@@ -117,20 +111,20 @@ impl Drop for Peer {
 /// Photos a second of each contestant, in turns.
 fn throughput(options: &Options, program: &Path, photo: &[u8]) -> Result<Value> {
     let mut names = vec!["tract"];
-    if options.onnxruntime.is_some() {
+    if options.contestants.onnxruntime.is_some() {
         names.push("ONNX Runtime");
     }
-    if options.python.is_some() {
+    if options.contestants.python.is_some() {
         names.extend(["Flask, one process", "Flask, four processes of one thread"]);
     }
     let mut rounds: Vec<Vec<f64>> = Vec::new();
-    for _ in 0..options.rounds.max(1) {
+    for _ in 0..options.contestants.rounds {
         let round = names.iter().map(|name| {
-            let python = || options.python.as_deref().context("no --python");
+            let python = || options.contestants.python.as_deref().context("no --python");
             match *name {
                 "tract" => closed_loop(start(program, None)?.base(), photo, options.seconds),
                 "ONNX Runtime" => closed_loop(
-                    start(program, options.onnxruntime.as_deref())?.base(),
+                    start(program, options.contestants.onnxruntime.as_deref())?.base(),
                     photo,
                     options.seconds,
                 ),

@@ -16,6 +16,15 @@ pub(crate) fn build(arguments: &[&str], release: bool, file: &str) -> Result<Pat
     if release {
         cargo.arg("--release");
     }
+    // What cargo says of xtask itself; build scripts that look at it would run again.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            cargo.env_remove(name);
+        }
+    }
     ensure!(cargo.status()?.success(), "`cargo build {}` fails", arguments.join(" "));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace("target"), PathBuf::from);
     Ok(target.join(if release { "release" } else { "debug" }).join(file))

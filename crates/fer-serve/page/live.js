@@ -244,7 +244,7 @@ export function stop() {
   fileUrl = null;
   $("live-boxes").replaceChildren();
   $("live-rate").textContent = "";
-  music.mood(null);
+  music.end();
   say("");
   show("empty");
 }

@@ -1,4 +1,5 @@
-// Music by mood: which mood is played, and by whom. The operator's own songs where there are some for a mood, else what is made up.
+// Music by mood: which mood is played, and by whom. The operator's own songs where there are some for a mood, else what is
+// made up.
 
 import { $ } from "./common.js";
 import { songList, Songs } from "./songs.js";
@@ -29,6 +30,12 @@ export function mood(name) {
   else if (!heard && lasting > SILENCE) follow(null);
 }
 
+/** The video ended, and the music with it. */
+export function end() {
+  heard = null;
+  if (on) follow(null);
+}
+
 function follow(name) {
   if (name === playing) return;
   playing = name;
@@ -38,7 +45,7 @@ function follow(name) {
   $("music-mood").textContent = name ? `playing for ${name}` : "";
 }
 
-async function toggle() {
+function toggle() {
   if (on) {
     const { context, volume, synth, songs } = on;
     on = null;

@@ -80,7 +80,7 @@ async function analyse() {
     const analysis = await response.json();
     if (request.signal.aborted) return;
     await $("photo").decode().catch(() => {});
-    current.analysis = analysis;
+    current.analysis = { ...analysis, faces: inReadingOrder(analysis.faces) };
     current.selected = 0;
     present();
   } catch (error) {
@@ -89,6 +89,18 @@ async function analyse() {
     $("retry").hidden = Boolean(error.final);
     say(error.message);
   }
+}
+
+/** Row by row, from left to right: as people count them, and as the keyboard goes through them. */
+function inReadingOrder(faces) {
+  const rows = [];
+  for (const face of [...faces].sort((a, b) => a.box.y - b.box.y)) {
+    const middle = face.box.y + face.box.height / 2;
+    const row = rows.find((other) => Math.abs(other.middle - middle) < face.box.height / 2);
+    if (row) row.faces.push(face);
+    else rows.push({ middle, faces: [face] });
+  }
+  return rows.flatMap((row) => row.faces.sort((a, b) => a.box.x - b.box.x));
 }
 
 function present() {

@@ -17,6 +17,8 @@ export class Songs {
   #list;
   #mood = null;
   #playing = null;
+  /** Counts changes of the mood: what was asked for before the last one comes too late. */
+  #turn = 0;
 
   constructor(output, list) {
     this.#output = output;
@@ -31,31 +33,31 @@ export class Songs {
   play(mood) {
     if (mood === this.#mood) return;
     this.#mood = mood;
+    this.#turn += 1;
     this.#fadeOut();
-    if (this.has(mood)) this.#next(mood);
+    if (this.has(mood)) this.#next(mood, this.#turn);
   }
 
   stop() {
-    this.#mood = null;
-    this.#fadeOut();
+    this.play(null);
   }
 
-  async #next(mood) {
+  async #next(mood, turn) {
     const names = this.#list[mood];
     const name = names[Math.floor(Math.random() * names.length)];
     const response = await call(`/v1/music/${mood}/${encodeURIComponent(name)}`).catch(() => null);
-    if (!response?.ok || this.#mood !== mood) return;
-    const audio = new Audio(URL.createObjectURL(await response.blob()));
-    if (this.#mood !== mood) return;
+    const song = response?.ok ? await response.blob() : null;
+    if (!song || this.#turn !== turn) return;
+    const audio = new Audio(URL.createObjectURL(song));
     const context = this.#output.context;
     const gain = context.createGain();
     gain.gain.setValueAtTime(0, context.currentTime);
     gain.gain.linearRampToValueAtTime(1, context.currentTime + FADE);
     context.createMediaElementSource(audio).connect(gain).connect(this.#output);
-    this.#playing = { audio, gain, name };
+    this.#playing = { audio, gain };
     audio.addEventListener("ended", () => {
       URL.revokeObjectURL(audio.src);
-      if (this.#mood === mood) this.#next(mood);
+      if (this.#turn === turn) this.#next(mood, turn);
     });
     audio.play().catch(() => {});
   }

@@ -161,6 +161,8 @@ struct ExportArgs {
 }
 
 fn main() -> std::process::ExitCode {
+    // `fer-train summary | head` ends as any other program does, not with a panic.
+    sigpipe::reset();
     match run(Cli::parse()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

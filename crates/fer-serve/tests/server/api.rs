@@ -39,6 +39,31 @@ fn a_photo_is_answered_as_documented() {
     assert!(empty, "the server wrote a file");
 }
 
+/// Whole answers of every kind, as they were when somebody last looked at them.
+#[test]
+fn answers_are_what_they_were() {
+    let server = Server::start(&["--workers", "1", "--group-report"]);
+    let group = encoded(group(), ImageFormat::Png);
+    snapshot("analyze", &server.post("image/png", &sample()).json);
+    let two = fields(&[("image", &group), ("image", b"x")]);
+    snapshot("batch", &server.post_to("/v1/batch", FORM, &two).json);
+    snapshot("deepface", &server.post_to("/analyze", FORM, &fields(&[("img", &group)])).json);
+    snapshot("deepface-refusal", &server.post_to("/analyze", FORM, &fields(&[("img", b"x")])).json);
+    snapshot("fer", &server.post_to("/detect_emotions", "image/png", &group).json);
+    snapshot("refusal", &server.get("/nowhere").json);
+    snapshot("healthz", &server.get("/healthz").json);
+    snapshot("readyz", &server.get("/readyz").json);
+    let mut model = server.get("/v1/model").json;
+    // The model's own file, which has tests of its own.
+    model["bundle"].take();
+    snapshot("model", &model);
+    let mut socket = server.live(None).unwrap();
+    send(&mut socket, &group);
+    snapshot("live", &receive(&mut socket));
+    send(&mut socket, b"x");
+    snapshot("live-refusal", &receive(&mut socket));
+}
+
 #[test]
 fn bodies_forms_formats_and_orientations() {
     let server = Server::start(&["--workers", "2"]);

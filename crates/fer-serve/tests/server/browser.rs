@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -123,11 +124,14 @@ impl Browser {
         }
     }
 
+    /// A file for the Photo view.
+    async fn choose(&self, file: &Path) {
+        let input = self.client.find(Locator::Css("#file")).await.unwrap();
+        input.send_keys(file.canonicalize().unwrap().to_str().unwrap()).await.unwrap();
+    }
+
     async fn choose_sample(&self) {
-        let file = self.client.find(Locator::Css("#file")).await.unwrap();
-        file.send_keys(workspace("assets/samples/astronaut.png").canonicalize().unwrap().to_str().unwrap())
-            .await
-            .unwrap();
+        self.choose(&workspace("assets/samples/astronaut.png")).await;
     }
 
     /// A key, for whatever has the focus.
@@ -222,11 +226,22 @@ async fn a_photo_is_chosen_looked_at_and_saved() {
     let saved: Value = serde_json::from_slice(&browser.download("faces.json").await).unwrap();
     assert_eq!(saved["faces"][0]["dominant_emotion"], "happy");
 
+    // Several faces are numbered from left to right.
+    browser.click("#again").await;
+    let several = browser.folder.path().join("several.png");
+    std::fs::write(&several, encoded(group(), ImageFormat::Png)).unwrap();
+    browser.choose(&several).await;
+    browser.find("#photo-view[data-state=done]").await;
+    let mut left = Vec::new();
+    for face in browser.client.find_all(Locator::Css("#boxes .face")).await.unwrap() {
+        left.push(face.rectangle().await.unwrap().0 as i64);
+    }
+    assert!(left.len() == 3 && left.is_sorted(), "{left:?}");
+
     browser.click("#again").await;
     let damaged = browser.folder.path().join("damaged.png");
     std::fs::write(&damaged, &sample()[..9000]).unwrap();
-    let file = browser.client.find(Locator::Css("#file")).await.unwrap();
-    file.send_keys(damaged.to_str().unwrap()).await.unwrap();
+    browser.choose(&damaged).await;
     browser.find("#photo-view[data-state=failed]").await;
     browser.until("#message", |text| text.contains("damaged or cut off")).await;
 
@@ -299,8 +314,10 @@ async fn own_music_is_played_for_its_mood() {
         assert!(Instant::now() < deadline, "the song is not played: {:?}", browser.complaints().await);
         sleep(Duration::from_millis(100)).await;
     }
+    browser.click("#live-stop").await;
+    browser.until("#music-mood", str::is_empty).await;
     browser.click("#music").await;
-    assert_eq!(browser.text("#music-mood").await, "");
+    assert_eq!(browser.text("#music").await, "Music by mood");
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.close().await;
 }

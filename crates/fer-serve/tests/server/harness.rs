@@ -290,3 +290,40 @@ pub(crate) fn farewell(socket: &mut Socket) -> String {
         }
     }
 }
+
+/// Holds an answer against the one in `snapshots/`: the same keys in the same order, the same texts, numbers within half a percent
+/// (or a hundredth), times any. `FER_SNAPSHOTS=write` writes them anew, for a look at the difference.
+#[track_caller]
+pub(crate) fn snapshot(name: &str, found: &Value) {
+    let file = workspace("crates/fer-serve/tests/server/snapshots").join(format!("{name}.json"));
+    if std::env::var_os("FER_SNAPSHOTS").is_some_and(|wanted| wanted == "write") {
+        std::fs::write(&file, serde_json::to_string_pretty(found).unwrap() + "\n").unwrap();
+    }
+    let expected = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    same(&serde_json::from_slice(&expected).unwrap(), found, name);
+}
+
+#[track_caller]
+fn same(expected: &Value, found: &Value, place: &str) {
+    match (expected, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            assert!(a.keys().eq(b.keys()), "{place}: {:?} became {:?}", keys(expected), keys(found));
+            for (key, value) in a {
+                same(value, &b[key], &format!("{place}.{key}"));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            assert_eq!(a.len(), b.len(), "{place}");
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                same(a, b, &format!("{place}[{index}]"));
+            }
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            assert_eq!(a.is_f64(), b.is_f64(), "{place}: {a} became {b}");
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            let time = place.contains("timing_ms") || place.ends_with("_ms");
+            assert!(time || (a - b).abs() <= 0.01_f64.max(0.005 * a.abs()), "{place}: {a} became {b}");
+        }
+        _ => assert_eq!(expected, found, "{place}"),
+    }
+}

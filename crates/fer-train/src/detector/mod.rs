@@ -71,6 +71,9 @@ pub(crate) struct TrainArgs {
     /// Folder for the finished nets and their description.
     #[arg(long, default_value = "assets/models/mtcnn")]
     out: PathBuf,
+    /// Print what the finished nets reach on the validation photos as one JSON object; progress goes to standard error.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -112,6 +115,9 @@ pub(crate) struct CompleteArgs {
     /// The CSV to write.
     #[arg(long)]
     out: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(command: &Command) -> Result<()> {
@@ -129,11 +135,11 @@ fn train(args: &TrainArgs) -> Result<()> {
     let list = args.negatives.clone().unwrap_or_else(|| images.join("negatives.txt"));
     let negatives = annotations::read_negatives(&list)?;
     let sources = sources(&photos, negatives.len());
-    println!("reading {} photos with faces, {} without", photos.len(), negatives.len());
+    eprintln!("reading {} photos with faces, {} without", photos.len(), negatives.len());
     let corpus = Corpus::open(&config, photos, negatives, images)?;
     let compute = args.compute.open()?;
     let run = args.runs.join(&args.name);
-    println!("training on {}, run in {}", compute.name, run.display());
+    eprintln!("training on {}, run in {}", compute.name, run.display());
     let (nets, report) = train::train(&config, &corpus, images, &compute, &run)?;
     for (stage, graph) in Stage::ALL.into_iter().zip(&nets.0) {
         let path = args.out.join(train::file_name(stage));
@@ -143,7 +149,11 @@ fn train(args: &TrainArgs) -> Result<()> {
     }
     let text = serde_json::to_string_pretty(&description(&config, &sources, &report))? + "\n";
     write_whole(&args.out.join("model.json"), text.as_bytes()).context("cannot write model.json")?;
-    println!("the nets are in {}", args.out.display());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("the nets are in {}", args.out.display());
+    }
     Ok(())
 }
 
@@ -224,6 +234,13 @@ fn complete(args: &CompleteArgs) -> Result<()> {
     ensure!(args.out != args.photos.annotations, "--out is the annotations themselves; name another file");
     let [faces, ignored] = complete::complete(&Engine::tract(), &model, &mut photos, args.photos.folder())?;
     annotations::write(&args.out, &photos)?;
-    println!("{faces} faces filled in, {ignored} places to be ignored; written to {}", args.out.display());
+    if args.json {
+        println!("{}", json!({ "faces": faces, "ignored": ignored, "out": args.out }));
+    } else {
+        println!(
+            "{faces} faces filled in, {ignored} places to be ignored; written to {}",
+            args.out.display()
+        );
+    }
     Ok(())
 }

@@ -102,7 +102,7 @@ pub(crate) fn train(
     for stage in Stage::ALL {
         let file = run.join(file_name(stage));
         let graph = if file.exists() {
-            println!("{}: {} is there already", stage.net(), file.display());
+            eprintln!("{}: {} is there already", stage.net(), file.display());
             std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?
         } else {
             let graph = Run { config, corpus, compute, folder: run, stage, of: config.stage(stage) }
@@ -112,7 +112,7 @@ pub(crate) fn train(
         };
         nets.0.push(graph);
         let report = measure(&engine, &nets, &DetectorConfig::default(), &corpus.validation, images)?.0;
-        println!(
+        eprintln!(
             "after {}: average precision {:.3}, recall {:.3}, {:.2} false positives a photo ({} validation photos)",
             stage.net(),
             report.ap50,
@@ -189,7 +189,7 @@ impl Run<'_> {
             )?
         };
         if !before.0.is_empty() && first < self.of.steps {
-            println!(
+            eprintln!(
                 "{net}: mined {} faces, {} parts, {} backgrounds in {:.0} s",
                 mined.faces.len(),
                 mined.parts.len(),
@@ -233,7 +233,7 @@ impl Run<'_> {
             network = optimizer.step(network, gradients, rate, step, None);
             if (step + 1) % CHECKPOINT_STEPS == 0 || step + 1 == steps {
                 let crops = (counted * batch) as f64;
-                println!(
+                eprintln!(
                     "{net} step {:>6}/{steps}  face loss {:.4}  {:.2} % right  box loss {:.4}  landmark loss {:.4}  {:.0} crops/s",
                     step + 1,
                     sums.faces / sums.asked,

@@ -82,12 +82,24 @@ fn train(folder: &Path, name: &str) -> Command {
     command
 }
 
+/// Runs a training that succeeds: what it says on standard error. With `--json` the rest is one object.
+fn progress(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    if command.get_args().any(|argument| argument == "--json") {
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(report["ap50"].is_number() && report["photos"].is_u64(), "{report}");
+    }
+    said
+}
+
 #[test]
 fn a_run_that_was_killed_ends_as_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_data(folder);
-    let printed = succeeds(&mut train(folder, "whole"));
+    let printed = progress(train(folder, "whole").arg("--json"));
     for line in ["after P-Net: average precision", "after R-Net:", "after O-Net:", "R-Net: mined"] {
         assert!(printed.contains(line), "{line} is missing in {printed}");
     }
@@ -98,8 +110,8 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
     assert!(card["validation"]["ap50"].is_number() && card["parameters"]["P-Net"] == 8_006, "{card}");
 
     // Killed inside P-Net, behind its checkpoint.
-    let mut child = train(folder, "killed").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut child = train(folder, "killed").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("step    500/600") {}
     child.kill().unwrap();
     child.wait().unwrap();
@@ -108,7 +120,7 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
     // Stopped between the stages.
     fs::create_dir_all(folder.join("runs/between")).unwrap();
     fs::copy(folder.join("runs/whole/pnet.onnx"), folder.join("runs/between/pnet.onnx")).unwrap();
-    assert!(succeeds(&mut train(folder, "between")).contains("pnet.onnx is there already"));
+    assert!(progress(&mut train(folder, "between")).contains("pnet.onnx is there already"));
     for name in ["pnet.onnx", "rnet.onnx", "onet.onnx"] {
         let whole = fs::read(folder.join("out-whole").join(name)).unwrap();
         for other in ["out-killed", "out-between"] {
