@@ -21,6 +21,9 @@ use super::run_in;
 use crate::error::ApiError;
 use crate::startup::Service;
 
+/// In which a connection without a key must send it: its place is one that others want.
+const KEY_TIME: Duration = Duration::from_secs(5);
+
 /// While the lane is full, a frame asks again so often, unless a newer one takes its place.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -136,6 +139,7 @@ impl Connection {
         let mut work: Option<std::pin::Pin<Box<dyn Future<Output = Outcome>>>> = None;
         let reason = loop {
             let idle = self.place.service.limits.live_idle;
+            let idle = if self.admitted { idle } else { idle.min(KEY_TIME) };
             let event = {
                 let mut answered = match &mut work {
                     Some(work) => Either::Left(work.as_mut()),
@@ -188,6 +192,7 @@ impl Connection {
                     }
                     work = self.waiting.take().map(|frame| self.analyze(frame));
                 }
+                Event::Idle if !self.admitted => break Some((CloseCode::Policy, ApiError::NoKey.to_string())),
                 // Busy with a frame is not idle.
                 Event::Idle if work.is_some() => {}
                 Event::Idle => break Some((CloseCode::Normal, "no frame came for too long".to_owned())),

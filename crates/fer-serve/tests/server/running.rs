@@ -1,6 +1,7 @@
 //! How the program starts, who may use it, and what it tells its operator.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -110,6 +111,9 @@ fn with_a_key_file_the_api_wants_a_key_and_the_page_does_not() {
         socket.send(wrong).unwrap();
         assert!(farewell(&mut socket).contains("API key"));
     }
+    let started = Instant::now();
+    assert!(farewell(&mut server.live(None).unwrap()).contains("API key"), "who says nothing is not waited for");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let refused = program().args(["--api-key-file", "/nowhere/keys"]).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--api-key-file"), "{refused:?}");
 }
