@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn detection(options: &Options) -> Result<()> {
-    let pipeline = build(&["-p", "fer-vision", "--example", "bench"], true, "examples/bench")?;
+    let pipeline = build(&["-p", "fer-vision", "--example", "bench"], "examples/bench")?;
     let folder = tempfile::tempdir()?;
     let photo = folder.path().join("six-faces.png");
     six_faces()?.save(&photo)?;
@@ -192,7 +192,7 @@ const BATCH: usize = 128;
 const STEPS: usize = 20;
 
 fn training(options: &Options) -> Result<()> {
-    let program = build(&["-p", "fer-train", "--no-default-features"], true, "fer-train")?;
+    let program = build(&["-p", "fer-train", "--no-default-features"], "fer-train")?;
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("faces.csv");
     std::fs::write(&data, random_faces())?;
@@ -265,7 +265,7 @@ fn random_faces() -> String {
 }
 
 fn serving(options: &Options) -> Result<()> {
-    let program = &build(&["-p", "fer-serve"], true, "fer-serve")?;
+    let program = &build(&["-p", "fer-serve"], "fer-serve")?;
     let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
     let mut starts = Vec::new();
     for _ in 0..options.contestants.rounds {

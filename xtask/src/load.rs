@@ -41,7 +41,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let program = build(&["-p", "fer-serve"], true, "fer-serve")?;
+    let program = build(&["-p", "fer-serve"], "fer-serve")?;
     let photo = encoded(&six_faces()?, ImageFormat::Jpeg)?;
     let throughput = throughput(options, &program, &photo)?;
     let server = start(&program, options.contestants.onnxruntime.as_deref())?;

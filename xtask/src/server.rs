@@ -9,13 +9,19 @@ use serde_json::Value;
 
 use crate::workspace;
 
-/// Builds a package's binary or example, and says where it lies.
-pub(crate) fn build(arguments: &[&str], release: bool, file: &str) -> Result<PathBuf> {
+/// Builds a package's binary or example with all optimisations, and says where it lies.
+pub(crate) fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
+    run_cargo(&[&["build", "--release"], arguments].concat(), "release", file)
+}
+
+/// A binary as `cargo test --workspace` builds it, so that nothing is compiled twice.
+pub(crate) fn build_as_tests_do(file: &str) -> Result<PathBuf> {
+    run_cargo(&["test", "--workspace", "--no-run"], "debug", file)
+}
+
+fn run_cargo(arguments: &[&str], folder: &str, file: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.arg("build").args(arguments).current_dir(workspace(""));
-    if release {
-        cargo.arg("--release");
-    }
+    cargo.args(arguments).current_dir(workspace(""));
     // What cargo says of xtask itself; build scripts that look at it would run again.
     for (name, _) in std::env::vars_os() {
         if name
@@ -25,9 +31,9 @@ pub(crate) fn build(arguments: &[&str], release: bool, file: &str) -> Result<Pat
             cargo.env_remove(name);
         }
     }
-    ensure!(cargo.status()?.success(), "`cargo build {}` fails", arguments.join(" "));
+    ensure!(cargo.status()?.success(), "`cargo {}` fails", arguments.join(" "));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace("target"), PathBuf::from);
-    Ok(target.join(if release { "release" } else { "debug" }).join(file))
+    Ok(target.join(folder).join(file))
 }
 
 /// A running server; killed when dropped, however the check ends.

@@ -3,12 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::server::{Server, build};
+use crate::server::{Server, build_as_tests_do};
 use crate::workspace;
 
 pub(crate) fn run() -> Result<()> {
-    // As `cargo test --workspace` builds it, so that nothing is compiled twice.
-    let program = build(&["--workspace", "--bin", "fer-serve"], false, "fer-serve")?;
+    let program = build_as_tests_do("fer-serve")?;
     let server = Server::start(&program, &[])?;
     let analysis = server.analyze(&std::fs::read(workspace("assets/samples/astronaut.png"))?)?;
     check(&analysis).with_context(|| format!("the answer is not as expected: {analysis}"))?;

@@ -13,12 +13,12 @@ const CLOSE: &[u8] = b"\x88\x80\0\0\0\0";
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut stream = TcpStream::connect(fer_serve_fuzz::address()).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a time");
     // The server may close at any time, and where it waits for the rest of a frame, this side goes.
     let _ = stream.write_all(HANDSHAKE);
     let mut answer = [0; 2048];
     let read = stream.read(&mut answer).unwrap_or(0);
     assert!(answer[..read].starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer[..read]));
+    stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a time");
     let _ = stream.write_all(bytes).and_then(|()| stream.write_all(CLOSE));
     // Answers are text; 0x88 begins the server's own closing frame.
     while let Ok(read @ 1..) = stream.read(&mut answer) {

@@ -192,7 +192,9 @@ impl Connection {
                     }
                     work = self.waiting.take().map(|frame| self.analyze(frame));
                 }
-                Event::Idle if !self.admitted => break Some((CloseCode::Policy, ApiError::NoKey.to_string())),
+                Event::Idle if !self.admitted => {
+                    break Some((CloseCode::Policy, ApiError::NoKey.to_string()));
+                }
                 // Busy with a frame is not idle.
                 Event::Idle if work.is_some() => {}
                 Event::Idle => break Some((CloseCode::Normal, "no frame came for too long".to_owned())),

@@ -112,7 +112,10 @@ fn with_a_key_file_the_api_wants_a_key_and_the_page_does_not() {
         assert!(farewell(&mut socket).contains("API key"));
     }
     let started = Instant::now();
-    assert!(farewell(&mut server.live(None).unwrap()).contains("API key"), "who says nothing is not waited for");
+    assert!(
+        farewell(&mut server.live(None).unwrap()).contains("API key"),
+        "who says nothing is not waited for"
+    );
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let refused = program().args(["--api-key-file", "/nowhere/keys"]).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--api-key-file"), "{refused:?}");
