@@ -130,7 +130,7 @@ function keep(answer) {
   const { frame, timestamp_ms } = answer;
   const rows = answer.faces.map((face) => ({
     timestamp_ms, frame, track_id: face.track_id, ...face.box, confidence: face.confidence,
-    ...face.emotions, dominant: face.dominant_emotion,
+    ...face.emotions, dominant: face.dominant_emotion, raw_emotions: face.raw_emotions,
   }));
   records.push(...(rows.length ? rows : [{ timestamp_ms, frame }]));
   if (records.length > MOST_RECORDS) records = records.slice(-MOST_RECORDS);

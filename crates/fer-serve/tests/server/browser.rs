@@ -290,6 +290,10 @@ async fn the_camera_takes_a_photo_and_is_followed_live() {
     assert!(rows.len() > 20 && rows.iter().all(|row| row.len() == 16), "{} rows", rows.len());
     let followed = rows.iter().filter(|row| row[2] == "1" && row[15] == "happy").count();
     assert!(followed * 10 >= rows.len() * 8, "{followed} of {} rows are the one face, happy", rows.len());
+    browser.click("#live-json").await;
+    let records: Value = serde_json::from_slice(&browser.download("faces.json").await).unwrap();
+    let last = records.as_array().unwrap().last().unwrap();
+    assert!(last["happy"].is_f64() && last["raw_emotions"]["happy"].is_f64(), "smoothed and raw: {last}");
     browser.click("#live-stop").await;
     browser.find("#live-view[data-state=empty]").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
