@@ -75,13 +75,17 @@ pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
 }
 
 fn start_log(format: LogFormat) {
-    use tracing_subscriber::filter::LevelFilter;
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Off => builder.with_max_level(LevelFilter::ERROR).with_ansi(false).init(),
-    }
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let (layer, level) = match format {
+        LogFormat::Text => (layer.with_ansi(std::io::stderr().is_terminal()).boxed(), LevelFilter::INFO),
+        LogFormat::Json => (layer.json().flatten_event(true).boxed(), LevelFilter::INFO),
+        LogFormat::Off => (layer.with_ansi(false).boxed(), LevelFilter::ERROR),
+    };
+    // For actix a client's malformed frame is an error; clients must not fill the log.
+    let targets = Targets::new().with_default(level).with_target("actix_http", LevelFilter::OFF);
+    tracing_subscriber::registry().with(layer).with(targets).init();
 }
 
 /// Other sites' pages are answered only where their origin is named.
