@@ -76,7 +76,7 @@ fn bodies_forms_formats_and_orientations() {
         assert_eq!((faces(&answer), &answer.json["mood"]["faces"]), (3, &json!(3)), "{format:?}");
     }
     let form = form("image", &sample());
-    assert_eq!(faces(&server.post("multipart/form-data; boundary=b", &form)), 1);
+    assert_eq!(faces(&server.post(FORM, &form)), 1);
     let grey = RgbImage::from_pixel(320, 240, image::Rgb([90; 3]));
     let nobody = server.analyze(&encoded(grey, ImageFormat::Jpeg));
     assert_eq!((faces(&nobody), &nobody.json["mood"]), (0, &Value::Null));
@@ -101,18 +101,17 @@ fn every_refusal_has_its_code() {
         reached.insert(code.to_owned());
     };
     let png = encoded(group(), ImageFormat::Png);
-    let form_type = "multipart/form-data; boundary=b";
     refused(server.analyze(b""), 400, "empty_body");
-    refused(server.post(form_type, &form("image", b"")), 400, "empty_body");
-    refused(server.post(form_type, &form("picture", b"x")), 400, "missing_field");
+    refused(server.post(FORM, &form("image", b"")), 400, "empty_body");
+    refused(server.post(FORM, &form("picture", b"x")), 400, "missing_field");
     refused(server.post("multipart/form-data", b"x"), 400, "bad_request");
-    refused(server.post(form_type, b"no form at all"), 400, "bad_request");
+    refused(server.post(FORM, b"no form at all"), 400, "bad_request");
     refused(server.get("/nowhere"), 404, "not_found");
     refused(server.get("/v1/analyze"), 405, "method_not_allowed");
     assert_eq!(server.get("/v1/analyze").headers["allow"], "POST");
     refused(server.post_to("/v1/model", "text/plain", b"x"), 405, "method_not_allowed");
     refused(server.analyze(&vec![1; 600_001]), 413, "body_too_large");
-    refused(server.post(form_type, &form("image", &vec![1; 600_001])), 413, "body_too_large");
+    refused(server.post(FORM, &form("image", &vec![1; 600_001])), 413, "body_too_large");
     let chunked = ureq::SendBody::from_owned_reader(std::io::repeat(7).take(700_000));
     let chunked = Answer::of(agent().post(server.url("/v1/analyze")).send(chunked));
     refused(chunked, 413, "body_too_large");
