@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use fer_model::bundle::write_whole;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
@@ -73,6 +74,15 @@ fn failed<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T> {
     result.map_err(|e| anyhow!("cannot draw a chart: {e}"))
 }
 
+fn legend<'a>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+    position: SeriesLabelPosition,
+) -> Result<()> {
+    let mut labels = chart.configure_series_labels();
+    labels.position(position).background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.2));
+    failed(labels.label_font((FONT, 13)).draw())
+}
+
 /// Accuracy in training (dashed) and validation of some runs by epoch, and below the losses.
 pub(crate) fn learning_curves(runs: &[(String, Vec<EpochReport>)]) -> Result<String> {
     let epochs = runs.iter().map(|(_, history)| history.len()).max().unwrap_or(0).max(2);
@@ -119,15 +129,7 @@ pub(crate) fn learning_curves(runs: &[(String, Vec<EpochReport>)]) -> Result<Str
                     .label(name)
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
             }
-            failed(
-                chart
-                    .configure_series_labels()
-                    .position(SeriesLabelPosition::LowerRight)
-                    .background_style(WHITE.mix(0.85))
-                    .border_style(BLACK.mix(0.2))
-                    .label_font((FONT, 13))
-                    .draw(),
-            )?;
+            legend(&mut chart, SeriesLabelPosition::LowerRight)?;
         }
         Ok(())
     })
@@ -253,15 +255,7 @@ pub(crate) fn counts(names: &[&str], groups: &[(&str, Vec<usize>)]) -> Result<St
             let style = (FONT, 14).into_font().color(&BLACK).pos(pos);
             failed(area.draw(&Text::new((*name).to_owned(), (x, y + 8), style)))?;
         }
-        failed(
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
-                .background_style(WHITE.mix(0.85))
-                .border_style(BLACK.mix(0.2))
-                .label_font((FONT, 13))
-                .draw(),
-        )
+        legend(&mut chart, SeriesLabelPosition::UpperRight)
     })
 }
 

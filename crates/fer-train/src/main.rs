@@ -103,6 +103,10 @@ struct TrainArgs {
     /// FER-2013 CSV; overrides the configuration's.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// FER+ votes (fer2013new.csv), which training rows are to answer instead of their label; overrides the
+    /// configuration's.
+    #[arg(long)]
+    labels: Option<PathBuf>,
     /// Overrides the configuration's.
     #[arg(long)]
     epochs: Option<usize>,
@@ -192,9 +196,8 @@ fn run(cli: Cli) -> Result<()> {
 fn train(args: &TrainArgs) -> Result<()> {
     let mut config = TrainingConfig::read(&args.config, &args.set)?;
     override_with(&mut config.model, args.model.as_ref());
-    if args.init_from.is_some() {
-        config.init_from.clone_from(&args.init_from);
-    }
+    config.init_from = args.init_from.clone().or(config.init_from);
+    config.labels = args.labels.clone().or(config.labels);
     override_with(&mut config.data, args.data.as_ref());
     override_with(&mut config.epochs, args.epochs.as_ref());
     override_with(&mut config.batch_size, args.batch_size.as_ref());

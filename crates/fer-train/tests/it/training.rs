@@ -438,6 +438,25 @@ fn early_stopping_ends_a_run_that_gets_no_better() {
     assert_eq!(accuracy.len(), first + 3, "{accuracy:?}");
 }
 
+/// Taggers who call every happy face sad and the other way round are believed.
+#[test]
+fn votes_stand_in_for_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF";
+    let faces = fs::read_to_string(folder.join("faces.csv")).unwrap();
+    let votes = faces.lines().skip(1).map(|row| {
+        let votes = if row.starts_with('3') { "0,1,0,9" } else { "0,9,0,1" };
+        format!("{},x.png,{votes},0,0,0,0,0,0", row.rsplit(',').next().unwrap())
+    });
+    let votes: Vec<String> = std::iter::once(header.to_owned()).chain(votes).collect();
+    fs::write(folder.join("votes.csv"), votes.join("\n")).unwrap();
+    let printed = succeeds(train(folder, "votes").args(["--labels", "votes.csv", "--json"]));
+    let last: Value = serde_json::from_str(printed.lines().nth(7).unwrap()).unwrap();
+    assert_eq!((&last["epoch"], &last["validation_accuracy"]), (&json!(8), &json!(0.0)), "{printed}");
+}
+
 /// A network with blocks learns, and starts where a bundle ended.
 #[test]
 fn blocks_train_and_a_bundle_starts_a_run() {
