@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::augment::Augmentation;
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::Schedule;
+use crate::teacher::Teacher;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +25,9 @@ pub(crate) struct TrainingConfig {
     /// FER+ votes, a row for each of the data's: what training rows are to answer instead of their label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) labels: Option<PathBuf>,
+    /// A bundle whose answers to the training rows are learned beside their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher: Option<Teacher>,
     /// Leaves training rows out that stand in PublicTest or PrivateTest too, see `fer-train audit`.
     #[serde(default)]
     pub(crate) leave_out_copies: bool,
@@ -133,6 +137,7 @@ impl TrainingConfig {
         ensure!(self.learning_rate != 0.0, "learning_rate is 0; nothing would be learned");
         within("learning_rate", self.learning_rate, 0.0, 100.0)?;
         within("label_smoothing", self.label_smoothing, 0.0, 1.0)?;
+        self.teacher.as_ref().map_or(Ok(()), Teacher::check)?;
         within("ema", self.ema.unwrap_or(0.0), 0.0, 1.0)?;
         ensure!(self.gradient_clip.is_none_or(|most| most > 0.0), "gradient_clip is not above 0");
         ensure!(self.early_stopping != Some(0), "early_stopping is 0; expected at least 1 epoch");
@@ -241,6 +246,10 @@ mod tests {
         assert!(wrong(|c| c.learning_rate = 0.0).contains("learning_rate is 0"));
         assert!(wrong(|c| c.batch_size = 0).contains("batch_size is 0"));
         assert!(wrong(|c| c.ema = Some(1.0)).contains("ema is 1"));
+        let teacher = |c: &mut TrainingConfig| {
+            c.teacher = Some(Teacher { bundle: PathBuf::new(), share: 1.5, temperature: 1.0 });
+        };
+        assert!(wrong(teacher).contains("teacher.share is 1.5"));
         assert!(wrong(|c| c.snapshots = 7).contains("snapshots is 7, which does not divide the 36 epochs"));
         assert!(wrong(|c| c.augmentation.scale = 2.0).contains("augmentation.scale is 2"));
         assert!(wrong(|c| c.augmentation.mixup = -1.0).contains("augmentation.mixup is -1"));

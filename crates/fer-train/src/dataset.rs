@@ -22,7 +22,7 @@ pub(crate) struct Sample {
     /// Of the CSV, where its first is the header.
     pub(crate) line: u64,
     pub(crate) label: Emotion,
-    /// Shares of the emotions by other people's votes, where there are some.
+    /// Shares of the emotions by other people's votes or a teacher's answer, where there are some.
     pub(crate) votes: Option<[f32; Emotion::COUNT]>,
     /// Row-major grey levels.
     pub(crate) pixels: Box<[u8; PIXELS]>,

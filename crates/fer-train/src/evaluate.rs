@@ -258,7 +258,7 @@ fn truth(samples: &[Sample], spec: &NetworkSpec) -> Vec<usize> {
 }
 
 /// Logits `[views, samples, labels]`.
-fn view_logits(scorer: &Scorer<'_>, samples: &[Sample], views: Views) -> Vec<Vec<Vec<f32>>> {
+pub(crate) fn view_logits(scorer: &Scorer<'_>, samples: &[Sample], views: Views) -> Vec<Vec<Vec<f32>>> {
     let view = |number: usize| {
         scorer.logits(samples.len(), |range| {
             let mut pixels = Vec::new();
@@ -270,7 +270,7 @@ fn view_logits(scorer: &Scorer<'_>, samples: &[Sample], views: Views) -> Vec<Vec
 }
 
 /// Mean of several views' probabilities for each of so many faces.
-fn mean(views: &[Vec<Vec<f32>>], faces: usize, temperature: f64) -> Vec<Vec<f64>> {
+pub(crate) fn mean(views: &[Vec<Vec<f32>>], faces: usize, temperature: f64) -> Vec<Vec<f64>> {
     let of = |face: usize| {
         let mut sum: Vec<f64> = Vec::new();
         for view in views {

@@ -32,6 +32,7 @@ mod shards;
 mod sheet;
 mod summary;
 mod targets;
+mod teacher;
 mod train;
 mod views;
 

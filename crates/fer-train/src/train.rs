@@ -70,7 +70,7 @@ pub(crate) fn train(
         let mut row = 0..;
         dataset.training.retain(|_| row.next().is_none_or(|row| !copies.contains(&row)));
     }
-    let (validation, training) = match config.validation {
+    let (validation, mut training) = match config.validation {
         Validation::PublicTest => (dataset.public, dataset.training),
         Validation::Stratified { share } => dataset.split_training(share, config.seed),
     };
@@ -107,6 +107,13 @@ pub(crate) fn train(
         }
     };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let shards = Shards::new(compute.device.clone(), compute.shards)?;
+    if let Some(teacher) = &config.teacher {
+        if !json {
+            println!("{} answers the training rows", teacher.bundle.display());
+        }
+        teacher.teach(&mut training, spec, compute, &shards)?;
+    }
     let network = Network::new(spec.architecture(), &checkpoint.weights, &compute.device.clone().autodiff());
     let mut optimizer = Optimizer::new(&network, config.optimizer.clone());
     optimizer.restore(&network, checkpoint.optimizer, &compute.device)?;
@@ -123,7 +130,7 @@ pub(crate) fn train(
         validation,
         folder,
         steps,
-        shards: Shards::new(compute.device.clone(), compute.shards)?,
+        shards,
         optimizer,
         ema,
         state: checkpoint.state,

@@ -438,9 +438,9 @@ fn early_stopping_ends_a_run_that_gets_no_better() {
     assert_eq!(accuracy.len(), first + 3, "{accuracy:?}");
 }
 
-/// Taggers who call every happy face sad and the other way round are believed.
+/// Taggers who call every happy face sad and the other way round are believed, and so is a network that was.
 #[test]
-fn votes_stand_in_for_labels() {
+fn votes_and_a_teacher_stand_in_for_labels() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_data(folder);
@@ -452,9 +452,28 @@ fn votes_stand_in_for_labels() {
     });
     let votes: Vec<String> = std::iter::once(header.to_owned()).chain(votes).collect();
     fs::write(folder.join("votes.csv"), votes.join("\n")).unwrap();
-    let printed = succeeds(train(folder, "votes").args(["--labels", "votes.csv", "--json"]));
-    let last: Value = serde_json::from_str(printed.lines().nth(7).unwrap()).unwrap();
-    assert_eq!((&last["epoch"], &last["validation_accuracy"]), (&json!(8), &json!(0.0)), "{printed}");
+    let at_the_end = |command: &mut Command| -> Value {
+        let printed = succeeds(command.arg("--json"));
+        let last: Value = serde_json::from_str(printed.lines().nth(7).unwrap()).unwrap();
+        assert_eq!(last["epoch"], 8, "{printed}");
+        last["validation_accuracy"].clone()
+    };
+    let mut voted = train(folder, "votes");
+    assert_eq!(at_the_end(voted.args(["--labels", "votes.csv", "--set", "snapshots=1"])), json!(0.0));
+    // It was taught doubts; a low temperature takes them away.
+    let teacher = r#"teacher={"bundle": "runs/votes/snapshots/epoch-008", "temperature": 0.1}"#;
+    let mut taught = train(folder, "taught");
+    assert_eq!(at_the_end(taught.args(["--set", teacher, "--set", "teacher.share=0.9"])), json!(0.0));
+    let mut hardly = train(folder, "hardly");
+    assert_eq!(at_the_end(hardly.args(["--set", teacher, "--set", "teacher.share=0.1"])), json!(1.0));
+    let absent = refusal(train(folder, "none").args(["--set", "teacher.bundle=nowhere"]));
+    assert!(absent.contains("nowhere is not a usable bundle"), "{absent}");
+    let spec = fs::read_to_string(folder.join("small.json")).unwrap();
+    fs::write(folder.join("angry.json"), spec.replace("\"happy\"", "\"angry\"")).unwrap();
+    fs::write(folder.join("angry.csv"), faces.replace("\n3,", "\n0,")).unwrap();
+    let angry = ["--model", "angry.json", "--data", "angry.csv", "--set", teacher];
+    let angry = refusal(train(folder, "none").args(angry));
+    assert!(angry.contains("tells other labels apart than small"), "{angry}");
 }
 
 /// A network with blocks learns, and starts where a bundle ended.

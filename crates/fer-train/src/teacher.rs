@@ -1,0 +1,83 @@
+//! Distillation (Hinton, Vinyals & Dean 2015): training rows are to be answered in part as another model answers them,
+//! above all an ensemble, whose doubts say more about a face than one label does.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use fer_model::{Emotion, NetworkSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Sample;
+use crate::device::Compute;
+use crate::evaluate::{mean, view_logits};
+use crate::scorer::Scorer;
+use crate::shards::Shards;
+use crate::views::Views;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Teacher {
+    /// Folder of a bundle with the network's labels.
+    pub(crate) bundle: PathBuf,
+    /// Of its answer in what is to be answered; the rest is the label, or the votes.
+    #[serde(default = "half")]
+    pub(crate) share: f32,
+    /// By which its logits are divided: above 1, its answers say less.
+    #[serde(default = "one")]
+    pub(crate) temperature: f64,
+}
+
+fn half() -> f32 {
+    0.5
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Teacher {
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { share, temperature, .. } = self;
+        ensure!(*share > 0.0 && *share <= 1.0, "teacher.share is {share}; expected above 0, to 1");
+        ensure!(
+            temperature.is_finite() && *temperature > 0.0,
+            "teacher.temperature is {temperature}; expected a number above 0"
+        );
+        Ok(())
+    }
+
+    /// Puts its answers, the mean of each face's and its mirror image's, into the samples' votes.
+    pub(crate) fn teach(
+        &self,
+        samples: &mut [Sample],
+        spec: &NetworkSpec,
+        compute: &Compute,
+        shards: &Shards,
+    ) -> Result<()> {
+        let bundle = crate::open(&self.bundle)?;
+        let labels = bundle.network().labels();
+        ensure!(
+            labels == spec.labels(),
+            "the teacher {} tells other labels apart than {}",
+            self.bundle.display(),
+            spec.name()
+        );
+        let scorer = Scorer::of_bundle(shards, &bundle, &compute.device);
+        let views = view_logits(&scorer, samples, Views::Flip);
+        let answers = mean(&views, samples.len(), self.temperature);
+        for (sample, answer) in samples.iter_mut().zip(answers) {
+            let mut votes =
+                sample.votes.unwrap_or_else(|| only(sample.label)).map(|own| (1.0 - self.share) * own);
+            for (label, probability) in labels.iter().zip(answer) {
+                votes[label.index()] += self.share * probability as f32;
+            }
+            sample.votes = Some(votes);
+        }
+        Ok(())
+    }
+}
+
+/// All votes for one label.
+fn only(label: Emotion) -> [f32; Emotion::COUNT] {
+    Emotion::ALL.map(|emotion| f32::from(u8::from(emotion == label)))
+}
