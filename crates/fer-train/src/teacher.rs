@@ -21,13 +21,13 @@ pub(crate) struct Teacher {
     pub(crate) bundle: PathBuf,
     /// Of its answer in what is to be answered; the rest is the label, or the votes.
     #[serde(default = "half")]
-    pub(crate) share: f32,
+    pub(crate) share: f64,
     /// By which its logits are divided: above 1, its answers say less.
     #[serde(default = "one")]
     pub(crate) temperature: f64,
 }
 
-fn half() -> f32 {
+fn half() -> f64 {
     0.5
 }
 
@@ -65,11 +65,11 @@ impl Teacher {
         let scorer = Scorer::of_bundle(shards, &bundle, &compute.device);
         let views = view_logits(&scorer, samples, Views::Flip);
         let answers = mean(&views, samples.len(), self.temperature);
+        let share = self.share as f32;
         for (sample, answer) in samples.iter_mut().zip(answers) {
-            let mut votes =
-                sample.votes.unwrap_or_else(|| only(sample.label)).map(|own| (1.0 - self.share) * own);
+            let mut votes = sample.votes.unwrap_or_else(|| only(sample.label)).map(|own| (1.0 - share) * own);
             for (label, probability) in labels.iter().zip(answer) {
-                votes[label.index()] += self.share * probability as f32;
+                votes[label.index()] += share * probability as f32;
             }
             sample.votes = Some(votes);
         }
