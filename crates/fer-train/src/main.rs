@@ -72,7 +72,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Answer for pictures of faces.
     Predict(predict::PredictArgs),
-    /// Make one bundle of several, whose probabilities are averaged.
+    /// Make one bundle of several: average their probabilities, or their weights.
     Ensemble(ensemble::EnsembleArgs),
     /// Show what is in a data set: counts, statistics, sample faces and mean faces.
     Explore(explore::ExploreArgs),

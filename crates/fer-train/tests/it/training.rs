@@ -418,6 +418,39 @@ fn snapshots_make_an_ensemble() {
 }
 
 #[test]
+fn weights_are_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    succeeds(train(folder, "run").args(["--set", "snapshots=2", "--epochs", "4"]));
+    let average = |bundles: &[&str]| {
+        let mut command = program(folder);
+        command.args(["ensemble", "--average-weights", "--out", "mean"]).args(bundles);
+        command
+    };
+    let printed = succeeds(&mut average(&["runs/run"]));
+    assert!(printed.contains("small: the mean of 2 networks, 1198 trainable parameters"), "{printed}");
+    let bundle = |name: &str| fer_model::Bundle::open(&folder.join(name)).unwrap();
+    let snapshots = ["epoch-002", "epoch-004"].map(|name| bundle(&format!("runs/run/snapshots/{name}")));
+    let mean = bundle("mean");
+    assert_eq!((mean.name(), mean.members().len()), ("small", 1));
+    let values =
+        |bundle: &fer_model::Bundle, name: &str| bundle.members().next().unwrap().1.get(name).clone();
+    for (name, array) in mean.members().next().unwrap().1.iter() {
+        let [a, b] = [&snapshots[0], &snapshots[1]].map(|bundle| values(bundle, name).values);
+        let expected = a.iter().zip(b).map(|(a, b)| (a + b) / 2.0);
+        assert!(array.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{name}");
+    }
+    let training = &mean.manifest().training["averaged"];
+    assert_eq!((&training[0]["epoch"], &training[1]["epoch"]), (&json!(2), &json!(4)));
+    let spec = fs::read_to_string(folder.join("small.json")).unwrap();
+    fs::write(folder.join("other.json"), spec.replace("\"rate\":0.2", "\"rate\":0.3")).unwrap();
+    succeeds(train(folder, "other").args(["--model", "other.json", "--epochs", "1"]));
+    let refused = refusal(&mut average(&["runs/run", "runs/other/bundle"]));
+    assert!(refused.contains("only weights of the same network"), "{refused}");
+}
+
+#[test]
 fn early_stopping_ends_a_run_that_gets_no_better() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
