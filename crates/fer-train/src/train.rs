@@ -106,7 +106,6 @@ pub(crate) fn train(
             }
         }
     };
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
     if let Some(teacher) = &config.teacher {
         if !json {
@@ -114,6 +113,7 @@ pub(crate) fn train(
         }
         teacher.teach(&mut training, spec, compute, &shards)?;
     }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let network = Network::new(spec.architecture(), &checkpoint.weights, &compute.device.clone().autodiff());
     let mut optimizer = Optimizer::new(&network, config.optimizer.clone());
     optimizer.restore(&network, checkpoint.optimizer, &compute.device)?;

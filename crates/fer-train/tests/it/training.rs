@@ -507,6 +507,7 @@ fn votes_and_a_teacher_stand_in_for_labels() {
     let angry = ["--model", "angry.json", "--data", "angry.csv", "--set", teacher];
     let angry = refusal(train(folder, "none").args(angry));
     assert!(angry.contains("tells other labels apart than small"), "{angry}");
+    assert!(!folder.join("runs/none").exists(), "a refused run leaves nothing behind");
 }
 
 /// A network with blocks learns, and starts where a bundle ended.
