@@ -5,7 +5,7 @@ use std::time::Duration;
 use fer_engine::Engine;
 use image::RgbImage;
 
-use crate::bounds::Face;
+use crate::face::Face;
 use crate::net::DetectError;
 use crate::stages::{Finisher, Proposer, Refiner};
 use crate::{DetectorConfig, DetectorModel};

@@ -14,19 +14,18 @@
 //! # Ok::<(), fer_detect::DetectError>(())
 //! ```
 
-mod bounds;
 mod config;
 mod detector;
+mod face;
 mod model;
 mod net;
 mod nms;
 mod pyramid;
-mod resize;
 mod stages;
 
-pub use bounds::{Bounds, Candidate, Face, Landmarks, box_offsets, point_fractions};
 pub use config::DetectorConfig;
 pub use detector::Detector;
+pub use face::{Candidate, Face, Landmarks, box_offsets, point_fractions};
 pub use model::DetectorModel;
 pub use net::{DetectError, Stage, append_crop};
 pub use stages::{Finisher, Proposer, Refiner};

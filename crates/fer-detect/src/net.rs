@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use fer_engine::{Engine, EngineError, Outputs, Session, Tensor};
+use fer_image::area;
 use image::RgbImage;
 
-use crate::bounds::Candidate;
-use crate::resize;
+use crate::face::Candidate;
 
 /// Crops that go through R- or O-Net in one pass at most: bounds the memory.
 const MOST_CROPS: usize = 32;
@@ -82,7 +82,7 @@ pub fn append_crop(stage: Stage, image: &RgbImage, candidate: &Candidate, out: &
         candidate.corners = [begin(x0, x1), begin(y0, y1), x1, y1];
     }
     let Some(part) = candidate.pixels(image.width() as usize, image.height() as usize) else { return false };
-    resize::append(image, part, stage.side(), stage.side(), out);
+    area::append(image, part, stage.side(), stage.side(), out);
     true
 }
 

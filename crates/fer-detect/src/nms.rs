@@ -1,6 +1,6 @@
 //! Non-maximum suppression: of boxes that overlap, the best stays.
 
-use crate::bounds::Candidate;
+use crate::face::Candidate;
 
 /// How overlap is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

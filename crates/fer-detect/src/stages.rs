@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use fer_engine::Engine;
+use fer_image::area;
 use image::RgbImage;
 
-use crate::bounds::{Candidate, Face, landmarks};
+use crate::DetectorConfig;
+use crate::face::{Candidate, Face, landmarks};
 use crate::net::{Answer, DetectError, Net, Stage};
 use crate::nms::{Overlap, suppress};
 use crate::pyramid::{Level, WINDOW, levels};
-use crate::{DetectorConfig, resize};
 
 /// P-Net's output has one cell for every second pixel.
 const STRIDE: f32 = 2.0;
@@ -42,7 +43,7 @@ impl Proposer {
         let (mut proposals, mut offsets) = (Vec::new(), Vec::new());
         for level in levels(width, height, config) {
             let mut pixels = Vec::new();
-            resize::append(image, [0, 0, width, height], level.width, level.height, &mut pixels);
+            area::append(image, [0, 0, width, height], level.width, level.height, &mut pixels);
             let answer = self.0.run([1, 3, level.height, level.width], pixels)?;
             let (found, moves) = cells(answer, level, config.thresholds[0])?;
             for kept in suppress(&found, 0.5, Overlap::Union) {
@@ -183,8 +184,8 @@ impl Finisher {
         }
         let (width, height) = (image.width() as usize, image.height() as usize);
         let faces = suppress(&boxes, 0.7, Overlap::Smaller).into_iter().filter_map(|position| {
-            let bounds = boxes[position].clipped(width, height)?;
-            Some(Face { bounds, confidence: boxes[position].score, landmarks: points[position] })
+            let bounding_box = boxes[position].clipped(width, height)?;
+            Some(Face { bounding_box, confidence: boxes[position].score, landmarks: points[position] })
         });
         Ok(faces.take(config.max_faces).collect())
     }

@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fer_detect::{Bounds, Detector, DetectorConfig, DetectorModel, Face};
+use fer_detect::{Detector, DetectorConfig, DetectorModel, Face};
 use fer_engine::{Engine, EngineError};
+use fer_image::BoundingBox;
 use image::RgbImage;
 
 /// What the embedded networks find on the sample photo: x0, y0, x1, y1, then five points.
@@ -75,7 +76,7 @@ fn pasted(width: u32, height: u32, [head_width, head_height]: [u32; 2], places: 
 fn check(faces: &[Face], image: &RgbImage) {
     let (width, height) = (image.width() as f32, image.height() as f32);
     for face in faces {
-        let Bounds { x, y, width: w, height: h } = face.bounds;
+        let BoundingBox { x, y, width: w, height: h } = face.bounding_box;
         assert!(x >= 0.0 && y >= 0.0 && w > 0.0 && h > 0.0, "{face:?}");
         assert!(x + w <= width + 1e-2 && y + h <= height + 1e-2, "{face:?} in {width}×{height}");
         assert!((0.0..=1.0).contains(&face.confidence), "{face:?}");
@@ -115,10 +116,10 @@ fn the_reference_networks_are_a_drop_in() {
     }
 }
 
-fn sees_the_sample(detector: &mut Detector, bounds: [f32; 4], landmarks: [[f32; 2]; 5]) {
+fn sees_the_sample(detector: &mut Detector, bounding_box: [f32; 4], landmarks: [[f32; 2]; 5]) {
     let faces = detector.detect(&sample()).unwrap();
     assert_eq!(faces.len(), 1, "{faces:?}");
-    let Bounds { x, y, width, height } = faces[0].bounds;
+    let BoundingBox { x, y, width, height } = faces[0].bounding_box;
     let found = [x, y, x + width, y + height];
     assert!(found.iter().zip(bounds).all(|(a, b)| (a - b).abs() <= 1.0), "{found:?} is not {bounds:?}");
     for (found, golden) in points(&faces[0]).iter().zip(landmarks) {
@@ -140,8 +141,11 @@ fn faces_of_several_sizes_at_the_border_and_up_to_a_limit() {
         // The head's face, as on the sample photo, moved along.
         let [x0, y0, x1, y1] = GOLDEN;
         let [x, y] = [x as f32 + x0 - 140.0, y as f32 + y0 - 20.0];
-        let wanted = Bounds { x, y, width: x1 - x0, height: y1 - y0 };
-        assert!(faces.iter().any(|face| face.bounds.iou(&wanted) > 0.8), "no face at {wanted:?}: {faces:?}");
+        let wanted = BoundingBox { x, y, width: x1 - x0, height: y1 - y0 };
+        assert!(
+            faces.iter().any(|face| face.bounding_box.iou(&wanted) > 0.8),
+            "no face at {wanted:?}: {faces:?}"
+        );
     }
     let cut = pasted(400, 300, [170, 190], &[[-48, 60]]);
     let faces = found.detect(&cut).unwrap();

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use fer_engine::{Engine, EngineError, Session, Tensor};
+use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
 use image::RgbImage;
 
-use crate::crop::{CropRule, FaceCrop, FacePlace};
 use crate::spec::{InputSpec, LOGITS};
 use crate::{Bundle, Emotion, Preprocessing, Probabilities};
 
@@ -56,14 +56,15 @@ impl Classifier {
     }
 
     /// A face of a picture, of the size that the network wants; see [`FaceCrop::extract`].
-    pub fn crop(&self, image: &RgbImage, face: &FacePlace, rule: CropRule) -> Option<FaceCrop> {
+    pub fn crop(&self, image: &RgbImage, face: &FaceLocation, rule: CropRule) -> Option<FaceCrop> {
         FaceCrop::extract(image, face, rule, self.preprocessing.face_size(self.input))
     }
 
     /// A picture that is a face as a whole; where it is not square, its border is repeated.
     pub fn whole(&self, image: &RgbImage) -> Option<FaceCrop> {
         let (width, height) = (image.width() as f32, image.height() as f32);
-        let place = FacePlace { bounds: [0.0, 0.0, width, height], eyes: [[0.0; 2]; 2] };
+        let bounding_box = BoundingBox { x: 0.0, y: 0.0, width, height };
+        let place = FaceLocation { bounding_box, eyes: [[0.0; 2]; 2] };
         self.crop(image, &place, CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false })
     }
 

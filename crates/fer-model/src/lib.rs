@@ -5,12 +5,7 @@
 
 pub mod bundle;
 mod classifier;
-#[cfg(feature = "burn")]
-mod cpu;
-mod crop;
 mod emotion;
-#[cfg(feature = "burn")]
-pub mod network;
 pub mod onnx;
 mod preprocess;
 pub mod spec;
@@ -18,7 +13,6 @@ pub mod weights;
 
 pub use bundle::{Bundle, Manifest};
 pub use classifier::{Classifier, ClassifyError};
-pub use crop::{CropRule, FaceCrop, FacePlace};
 pub use emotion::{Emotion, Probabilities, UnknownEmotion};
 pub use preprocess::Preprocessing;
 pub use spec::{NetworkSpec, SpecError};

@@ -5,11 +5,11 @@
 //! directly follows a convolution or a dense layer, and emitted as it is elsewhere: behind a ReLU, folding forward
 //! into a padded convolution would be wrong at the border. Dropout is left out.
 
-use prost::Message;
-use tract_onnx::pb::{
+use fer_engine::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto,
     attribute_proto::AttributeType,
+    encode,
     tensor_proto::DataType,
     tensor_shape_proto::{Dimension, dimension},
     type_proto,
@@ -277,7 +277,7 @@ impl Builder {
             graph: Some(graph),
             ..ModelProto::default()
         };
-        model.encode_to_vec()
+        encode(&model)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use fer_vision::{AnalyzeError, DecodeError, QueueFull};
+use fer_image::DecodeError;
+use fer_pool::QueueFull;
+use fer_vision::AnalyzeError;
 use serde_json::{Value, json};
 
 /// What a client is told, as `{"error":{"code":…,"message":…}}`.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use fer_detect::{DetectorConfig, DetectorModel};
 use fer_engine::Engine;
+use fer_image::DecodeLimits;
 use fer_model::Bundle;
-use fer_vision::{Analyzer, AnalyzerConfig, DecodeLimits, Workers};
+use fer_pool::Workers;
+use fer_vision::{Analyzer, AnalyzerConfig};
 use tokio::sync::watch;
 
 use crate::access::Access;
@@ -22,7 +24,7 @@ const WEIGHTS: &[u8] =
 
 /// What all requests share.
 pub(crate) struct Service {
-    pub(crate) workers: Workers,
+    pub(crate) workers: Workers<Analyzer>,
     pub(crate) bundle: Bundle,
     pub(crate) engine: Engine,
     pub(crate) body: BodyLimits,

@@ -2,50 +2,20 @@
 
 #![recursion_limit = "256"]
 
-mod align;
-mod audit;
-mod augment;
-mod batches;
-mod charts;
-mod checkpoint;
-mod compare;
-mod config;
-mod dataset;
-mod detected;
-mod detector;
-mod device;
-mod ema;
-mod ensemble;
-mod evaluate;
-mod explore;
-mod export;
-mod initial;
-mod keras;
-mod metrics;
-mod optimizer;
-mod predict;
-mod progress;
-mod report;
-mod schedule;
-mod scorer;
-mod shards;
-mod sheet;
-mod summary;
-mod targets;
-mod teacher;
-mod train;
-mod views;
+use std::path::PathBuf;
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use fer_model::{Bundle, NetworkSpec};
 
-use crate::config::TrainingConfig;
-use crate::device::ComputeArgs;
-use crate::export::Format;
-use crate::summary::Summary;
+use fer_train::data::{align, audit, explore};
+use fer_train::evaluation::{ensemble, evaluate, predict};
+use fer_train::export::bundle::{self as export, Format};
+use fer_train::report::compare;
+use fer_train::report::summary::Summary;
+use fer_train::training::config::TrainingConfig;
+use fer_train::training::device::ComputeArgs;
+use fer_train::training::train;
+use fer_train::{detector, open_bundle, read_spec};
 
 /// Big short-lived tensors on several threads: the system's allocator gives the pages back and fetches them
 /// again at every step.
@@ -179,8 +149,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        None => train(&cli.train),
-        Some(Command::Train(args)) => train(&args),
+        None => run_training(&cli.train),
+        Some(Command::Train(args)) => run_training(&args),
         Some(Command::Ensemble(args)) => ensemble::run(&args),
         Some(Command::Explore(args)) => explore::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
@@ -190,11 +160,13 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Summary(args)) => Summary::of(&read_spec(&args.model)?).print(args.json),
         Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Detector(command)) => detector::run(&command),
-        Some(Command::Export(args)) => export::run(&open(&args.bundle)?, args.format, &args.out, args.json),
+        Some(Command::Export(args)) => {
+            export::run(&open_bundle(&args.bundle)?, args.format, &args.out, args.json)
+        }
     }
 }
 
-fn train(args: &TrainArgs) -> Result<()> {
+fn run_training(args: &TrainArgs) -> Result<()> {
     let mut config = TrainingConfig::read(&args.config, &args.set)?;
     override_with(&mut config.model, args.model.as_ref());
     config.init_from = args.init_from.clone().or(config.init_from);
@@ -224,15 +196,6 @@ fn train(args: &TrainArgs) -> Result<()> {
         println!("the best epoch is in {}", trained.bundle.display());
     }
     Ok(())
-}
-
-fn open(folder: &Path) -> Result<Bundle> {
-    Bundle::open(folder).with_context(|| format!("{} is not a usable bundle", folder.display()))
-}
-
-fn read_spec(path: &Path) -> Result<NetworkSpec> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    NetworkSpec::from_json(&text).with_context(|| path.display().to_string())
 }
 
 fn override_with<T: Clone>(field: &mut T, given: Option<&T>) {

@@ -97,9 +97,14 @@ impl Serialize for FaceAnalysis {
             mouth_left: [f32; 2],
             mouth_right: [f32; 2],
         }
-        let Face { bounds, confidence, landmarks } = self.face;
+        let Face { bounding_box, confidence, landmarks } = self.face;
         let Landmarks { left_eye, right_eye, nose, mouth_left, mouth_right } = landmarks;
-        let r#box = Box { x: bounds.x, y: bounds.y, width: bounds.width, height: bounds.height };
+        let r#box = Box {
+            x: bounding_box.x,
+            y: bounding_box.y,
+            width: bounding_box.width,
+            height: bounding_box.height,
+        };
         let landmarks = Points { left_eye, right_eye, nose, mouth_left, mouth_right };
         let dominant_emotion = self.emotions.dominant();
         let (emotions, uncertain) = (self.emotions, self.emotions.is_uncertain());

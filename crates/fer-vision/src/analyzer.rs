@@ -2,20 +2,19 @@
 
 use std::time::Instant;
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use fer_detect::{Bounds, DetectError, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
+use fer_detect::{DetectError, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
 use fer_engine::Engine;
-use fer_model::{Bundle, Classifier, ClassifyError, CropRule, FacePlace, Probabilities};
+use fer_image::{BoundingBox, CropRule, DecodeError, DecodeLimits, FaceLocation, decode, resize};
+use fer_model::{Bundle, Classifier, ClassifyError, Probabilities};
 use image::RgbImage;
 
+use crate::Mood;
 use crate::analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing, milliseconds};
-use crate::{DecodeError, DecodeLimits, Mood, decode};
 
 /// What a caller may choose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnalyzerConfig {
-    /// Bounds on decoding.
+    /// BoundingBox on decoding.
     pub decode: DecodeLimits,
     /// Of the search, at search size.
     pub detector: DetectorConfig,
@@ -95,7 +94,7 @@ impl Analyzer {
         let (faces, crops): (Vec<_>, Vec<_>) = found
             .into_iter()
             .filter_map(|face| {
-                let place = FacePlace { bounds: face.bounds.into(), eyes: face.landmarks.eyes() };
+                let place = FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
                 Some((face, self.classifier.crop(image, &place, CropRule::default())?))
             })
             .unzip();
@@ -136,7 +135,7 @@ impl Analyzer {
 
     /// Faces in pixels of the full picture, searched at a bounded size.
     fn find(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError> {
-        let Some((small, ratio)) = reduced(image, self.config.search_side) else {
+        let Some((small, ratio)) = resize::limited(image, self.config.search_side) else {
             return self.detector.detect(image);
         };
         let faces = self.detector.detect(&small)?;
@@ -144,34 +143,17 @@ impl Analyzer {
     }
 }
 
-/// A copy whose longer side is `most`, and picture pixels for a pixel of it along each axis; `None` where the
-/// picture is small enough.
-fn reduced(image: &RgbImage, most: u32) -> Option<(RgbImage, [f32; 2])> {
-    let (width, height) = image.dimensions();
-    let longer = width.max(height);
-    if longer <= most || most == 0 {
-        return None;
-    }
-    let side = |length: u32| {
-        ((u64::from(length) * u64::from(most) + u64::from(longer) / 2) / u64::from(longer)).max(1) as u32
-    };
-    let (small_width, small_height) = (side(width), side(height));
-    let source =
-        fast_image_resize::images::ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).ok()?;
-    let mut target = Image::new(small_width, small_height, PixelType::U8x3);
-    // Supersampling: a box-shaped nearest step to twice the size first, so that a large photo costs little.
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::SuperSampling(FilterType::Bilinear, 2));
-    Resizer::new().resize(&source, &mut target, &options).ok()?;
-    let small = RgbImage::from_raw(small_width, small_height, target.into_vec())?;
-    Some((small, [width as f32 / small_width as f32, height as f32 / small_height as f32]))
-}
-
 fn enlarged(face: &Face, [across, down]: [f32; 2]) -> Face {
-    let Bounds { x, y, width, height } = face.bounds;
+    let BoundingBox { x, y, width, height } = face.bounding_box;
     let point = |[x, y]: [f32; 2]| [x * across, y * down];
     let Landmarks { left_eye, right_eye, nose, mouth_left, mouth_right } = face.landmarks;
     Face {
-        bounds: Bounds { x: x * across, y: y * down, width: width * across, height: height * down },
+        bounding_box: BoundingBox {
+            x: x * across,
+            y: y * down,
+            width: width * across,
+            height: height * down,
+        },
         confidence: face.confidence,
         landmarks: Landmarks {
             left_eye: point(left_eye),
@@ -180,21 +162,5 @@ fn enlarged(face: &Face, [across, down]: [f32; 2]) -> Face {
             mouth_left: point(mouth_left),
             mouth_right: point(mouth_right),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_pictures_are_searched_small_and_mapped_back() {
-        let image = RgbImage::from_fn(2000, 1000, |x, _| image::Rgb([(x / 8) as u8; 3]));
-        let (small, ratio) = reduced(&image, 800).unwrap();
-        assert_eq!((small.dimensions(), ratio), ((800, 400), [2.5, 2.5]));
-        assert!((i32::from(small.get_pixel(400, 7).0[0]) - 125).abs() <= 1);
-        assert!(reduced(&image, 2000).is_none());
-        let (strip, _) = reduced(&RgbImage::new(20_000, 3), 800).unwrap();
-        assert_eq!(strip.dimensions(), (800, 1));
     }
 }

@@ -15,10 +15,10 @@ pub fn annotate(photo: &mut RgbImage, analysis: &Analysis) {
     let thickness = (longer / 400.0).round().clamp(2.0, 8.0) as i32;
     let scale = PxScale::from((longer / 32.0).clamp(14.0, 64.0));
     for face in &analysis.faces {
-        let bounds = face.face.bounds;
-        let [left, top] = [bounds.x, bounds.y].map(|side| side.round() as i32);
-        let [right, bottom] =
-            [bounds.x + bounds.width, bounds.y + bounds.height].map(|side| side.round() as i32);
+        let bounding_box = face.face.bounding_box;
+        let [left, top] = [bounding_box.x, bounding_box.y].map(|side| side.round() as i32);
+        let [right, bottom] = [bounding_box.x + bounding_box.width, bounding_box.y + bounding_box.height]
+            .map(|side| side.round() as i32);
         frame(photo, [left - 1, top - 1, right + 1, bottom + 1], thickness + 2, EDGE);
         frame(photo, [left, top, right, bottom], thickness, LINE);
     }
@@ -46,10 +46,10 @@ fn tag(photo: &mut RgbImage, font: &FontRef<'_>, scale: PxScale, face: &FaceAnal
     let width: f32 = text.chars().map(|letter| scaled.h_advance(scaled.glyph_id(letter))).sum();
     let pad = (0.25 * scale.y).ceil();
     let (wide, high) = ((width + 2.0 * pad).ceil() as i32, (scaled.height() + pad).ceil() as i32);
-    let bounds = face.face.bounds;
-    let left = (bounds.x.round() as i32).min(photo.width() as i32 - wide).max(0);
-    let above = bounds.y.round() as i32 - high - 2;
-    let top = if above >= 0 { above } else { (bounds.y.round() as i32).max(0) };
+    let bounding_box = face.face.bounding_box;
+    let left = (bounding_box.x.round() as i32).min(photo.width() as i32 - wide).max(0);
+    let above = bounding_box.y.round() as i32 - high - 2;
+    let top = if above >= 0 { above } else { (bounding_box.y.round() as i32).max(0) };
     fill(photo, [left, top, left + wide, top + high], EDGE);
     let mut x = left as f32 + pad;
     let baseline = top as f32 + 0.5 * pad + scaled.ascent();

@@ -6,15 +6,11 @@
 mod analysis;
 mod analyzer;
 mod annotate;
-mod decode;
 mod mood;
 mod track;
-mod workers;
 
 pub use analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing};
 pub use analyzer::{AnalyzeError, Analyzer, AnalyzerConfig};
 pub use annotate::annotate;
-pub use decode::{DecodeError, DecodeLimits, decode};
 pub use mood::Mood;
 pub use track::{Thumbnail, TrackedFace, Tracker};
-pub use workers::{Lane, QueueFull, Workers};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fer_detect::Bounds;
+use fer_image::BoundingBox;
 use fer_model::Probabilities;
 use image::RgbImage;
 
@@ -93,7 +93,7 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Track {
     id: u64,
-    bounds: Bounds,
+    bounding_box: BoundingBox,
     /// Pixels a second, of the centre.
     velocity: [f32; 2],
     seen: Duration,
@@ -119,7 +119,7 @@ impl Tracker {
                     *owner = Some(self.tracks.len());
                     self.tracks.push(Track {
                         id: self.given,
-                        bounds: face.face.bounds,
+                        bounding_box: face.face.bounding_box,
                         velocity: [0.0; 2],
                         seen: now,
                         emotions: face.emotions,
@@ -141,7 +141,7 @@ impl Tracker {
         for (track, followed) in self.tracks.iter().enumerate() {
             for (face, found) in faces.iter().enumerate() {
                 pairs.extend(
-                    followed.distance(now, &found.face.bounds).map(|distance| (distance, track, face)),
+                    followed.distance(now, &found.face.bounding_box).map(|distance| (distance, track, face)),
                 );
             }
         }
@@ -159,19 +159,19 @@ impl Tracker {
 
 impl Track {
     /// Of a face from where this one is expected, as a share of its size; `None` where it cannot be the same.
-    fn distance(&self, now: Duration, bounds: &Bounds) -> Option<f32> {
-        let (old, new) = (size(&self.bounds), size(bounds));
+    fn distance(&self, now: Duration, bounding_box: &BoundingBox) -> Option<f32> {
+        let (old, new) = (size(&self.bounding_box), size(bounding_box));
         let ratio = old.max(new) / old.min(new).max(f32::MIN_POSITIVE);
         let seconds = now.saturating_sub(self.seen).min(HORIZON).as_secs_f32();
-        let ([x, y], [dx, dy]) = (centre(&self.bounds), self.velocity);
-        let [at_x, at_y] = centre(bounds);
+        let ([x, y], [dx, dy]) = (centre(&self.bounding_box), self.velocity);
+        let [at_x, at_y] = centre(bounding_box);
         let off = (at_x - x - dx * seconds).hypot(at_y - y - dy * seconds) / old.max(f32::MIN_POSITIVE);
         (off <= REACH && ratio <= GROWTH).then_some(off + 0.3 * (ratio - 1.0))
     }
 
     fn follow(&mut self, now: Duration, found: &FaceAnalysis) {
         let seconds = now.saturating_sub(self.seen).as_secs_f32();
-        let (before, after) = (centre(&self.bounds), centre(&found.face.bounds));
+        let (before, after) = (centre(&self.bounding_box), centre(&found.face.bounding_box));
         if seconds > 0.0 {
             for ((velocity, before), after) in self.velocity.iter_mut().zip(before).zip(after) {
                 *velocity += INERTIA * ((after - before) / seconds - *velocity);
@@ -179,17 +179,17 @@ impl Track {
         }
         let share = 1.0 - (-seconds / SMOOTHING.as_secs_f32()).exp();
         self.emotions = self.emotions.towards(&found.emotions, share);
-        self.bounds = found.face.bounds;
+        self.bounding_box = found.face.bounding_box;
         self.seen = now;
     }
 }
 
-fn centre(bounds: &Bounds) -> [f32; 2] {
-    [bounds.x + 0.5 * bounds.width, bounds.y + 0.5 * bounds.height]
+fn centre(bounding_box: &BoundingBox) -> [f32; 2] {
+    [bounding_box.x + 0.5 * bounding_box.width, bounding_box.y + 0.5 * bounding_box.height]
 }
 
-fn size(bounds: &Bounds) -> f32 {
-    bounds.width.max(bounds.height)
+fn size(bounding_box: &BoundingBox) -> f32 {
+    bounding_box.width.max(bounding_box.height)
 }
 
 #[cfg(test)]
@@ -200,10 +200,13 @@ mod tests {
     use image::Rgb;
 
     fn face(x: f32, y: f32, logit: f32) -> FaceAnalysis {
-        let bounds = Bounds { x, y, width: 100.0, height: 120.0 };
+        let bounding_box = BoundingBox { x, y, width: 100.0, height: 120.0 };
         let emotions =
             Probabilities::from_logits(&[logit, 0.0], &[Emotion::Happy, Emotion::Sad], 1.0).unwrap();
-        FaceAnalysis { face: Face { bounds, confidence: 1.0, landmarks: Landmarks::default() }, emotions }
+        FaceAnalysis {
+            face: Face { bounding_box, confidence: 1.0, landmarks: Landmarks::default() },
+            emotions,
+        }
     }
 
     fn picture(grey: u8) -> Thumbnail {

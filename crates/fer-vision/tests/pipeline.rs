@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use fer_detect::{Bounds, DetectorModel};
+use fer_detect::DetectorModel;
 use fer_engine::Engine;
+use fer_image::BoundingBox;
 use fer_model::{Bundle, Emotion};
-use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, Lane, QueueFull, Workers, annotate};
+use fer_pool::{Lane, QueueFull, Workers};
+use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, annotate};
 use image::{ImageFormat, RgbImage};
 
 /// Until a worker must have answered.
@@ -58,9 +60,9 @@ fn large_photos_are_searched_small_and_cropped_from_the_full_picture() {
     let large = image::imageops::resize(&sample(), 2048, 2048, image::imageops::FilterType::CatmullRom);
     let large = analyzer.analyze_pixels(&large).unwrap();
     assert_eq!((large.image.width, large.faces.len()), (2048, 1));
-    let Bounds { x, y, width, height } = small.faces[0].face.bounds;
-    let expected = Bounds { x: 4.0 * x, y: 4.0 * y, width: 4.0 * width, height: 4.0 * height };
-    assert!(large.faces[0].face.bounds.iou(&expected) > 0.85, "{small:?} {large:?}");
+    let BoundingBox { x, y, width, height } = small.faces[0].face.bounding_box;
+    let expected = BoundingBox { x: 4.0 * x, y: 4.0 * y, width: 4.0 * width, height: 4.0 * height };
+    assert!(large.faces[0].face.bounding_box.iou(&expected) > 0.85, "{small:?} {large:?}");
     let difference = |emotion| small.faces[0].emotions.get(emotion) - large.faces[0].emotions.get(emotion);
     assert!(Emotion::ALL.into_iter().all(|emotion| difference(emotion).abs() < 0.2), "{small:?} {large:?}");
 }
@@ -134,7 +136,7 @@ fn boxes_and_labels_are_drawn_into_the_photo() {
     let mut photo = sample();
     let analysis = analyzer.analyze_pixels(&photo).unwrap();
     annotate(&mut photo, &analysis);
-    let Bounds { x, y, width, height } = analysis.faces[0].face.bounds;
+    let BoundingBox { x, y, width, height } = analysis.faces[0].face.bounding_box;
     let middle = (x + 0.5 * width) as u32;
     let changed = |x: u32, y: u32| photo.get_pixel(x, y) != sample().get_pixel(x, y);
     assert_eq!(photo.get_pixel(middle, y.round() as u32).0, [255; 3], "the box's upper edge");
@@ -146,7 +148,7 @@ fn boxes_and_labels_are_drawn_into_the_photo() {
     let mut tiny = RgbImage::new(9, 7);
     annotate(&mut tiny, &analysis);
     let mut moved = analysis.clone();
-    moved.faces[0].face.bounds = Bounds { x: -5.0, y: -9.0, width: 30.0, height: 12.0 };
+    moved.faces[0].face.bounding_box = BoundingBox { x: -5.0, y: -9.0, width: 30.0, height: 12.0 };
     annotate(&mut tiny, &moved);
     assert!(tiny.pixels().all(|pixel| pixel.0 != [0; 3]), "the label covers it");
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use actix_web::http::{Uri, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, CloseCode, CloseReason, Session};
-use fer_vision::{Analysis, Lane, Thumbnail, Tracker};
+use fer_pool::Lane;
+use fer_vision::{Analysis, Thumbnail, Tracker};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
@@ -219,7 +220,7 @@ impl Connection {
             loop {
                 let bytes = frame.bytes.clone();
                 let work = move |analyzer: &mut fer_vision::Analyzer| {
-                    let pixels = fer_vision::decode(&bytes, analyzer.limits())?;
+                    let pixels = fer_image::decode(&bytes, analyzer.limits())?;
                     Ok((analyzer.analyze_pixels(&pixels)?, Thumbnail::of(&pixels)))
                 };
                 match run_in(&service, Lane::Live, work).await {

@@ -8,7 +8,8 @@ mod peers;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
-use fer_vision::{Analyzer, Lane};
+use fer_pool::Lane;
+use fer_vision::Analyzer;
 use tokio::sync::oneshot;
 
 use crate::access;

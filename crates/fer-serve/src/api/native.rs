@@ -47,7 +47,7 @@ pub(super) async fn annotate(
     let accepted = |kind: &str| accept.is_some_and(|accept| accept.contains(kind));
     let png = accepted("image/png") && !accepted("image/jpeg");
     let (bytes, timing) = run(&service, move |analyzer| {
-        let mut pixels = fer_vision::decode(&photo, analyzer.limits())?;
+        let mut pixels = fer_image::decode(&photo, analyzer.limits())?;
         let analysis = analyzer.analyze_pixels(&pixels)?;
         fer_vision::annotate(&mut pixels, &analysis);
         Ok((encode(&pixels, png)?, analysis.timing_ms))

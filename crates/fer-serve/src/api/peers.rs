@@ -2,7 +2,7 @@
 //! address.
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use fer_detect::Bounds;
+use fer_image::BoundingBox;
 use fer_model::Probabilities;
 use fer_vision::{Analyzer, FaceAnalysis, Timing};
 use serde_json::{Map, Value, json};
@@ -131,7 +131,7 @@ fn deepface_results(
     image: &[u8],
     enforce: bool,
 ) -> Result<(Vec<Value>, Timing), ApiError> {
-    let pixels = fer_vision::decode(image, analyzer.limits())?;
+    let pixels = fer_image::decode(image, analyzer.limits())?;
     let analysis = analyzer.analyze_pixels(&pixels)?;
     if !analysis.faces.is_empty() {
         return Ok((analysis.faces.iter().map(deepface_face).collect(), analysis.timing_ms));
@@ -148,7 +148,7 @@ fn deepface_results(
 }
 
 fn deepface_face(found: &FaceAnalysis) -> Value {
-    let [x, y, w, h] = whole_pixels(found.face.bounds);
+    let [x, y, w, h] = whole_pixels(found.face.bounding_box);
     let point = |[x, y]: [f32; 2]| json!([x.round() as i64, y.round() as i64]);
     let region = json!({
         "x": x, "y": y, "w": w, "h": h,
@@ -189,12 +189,13 @@ fn fer_face(found: &FaceAnalysis) -> Value {
         .iter()
         .map(|(emotion, share)| (emotion.name().to_owned(), json!(two_places(share))))
         .collect();
-    json!({ "box": whole_pixels(found.face.bounds), "emotions": emotions })
+    json!({ "box": whole_pixels(found.face.bounding_box), "emotions": emotions })
 }
 
 /// `x, y, width, height`
-fn whole_pixels(bounds: Bounds) -> [i64; 4] {
-    <[f32; 4]>::from(bounds).map(|side| side.round() as i64)
+fn whole_pixels(bounding_box: BoundingBox) -> [i64; 4] {
+    let BoundingBox { x, y, width, height } = bounding_box;
+    [x, y, width, height].map(|side| side.round() as i64)
 }
 
 #[cfg(test)]

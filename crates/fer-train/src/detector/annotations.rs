@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 /// One row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Row {
-    pub(crate) path: String,
-    pub(crate) x: f32,
-    pub(crate) y: f32,
-    pub(crate) w: f32,
-    pub(crate) h: f32,
+pub struct Row {
+    pub path: String,
+    pub x: f32,
+    pub y: f32,
+    pub w: f32,
+    pub h: f32,
     le_x: Option<f32>,
     le_y: Option<f32>,
     re_x: Option<f32>,
@@ -31,25 +31,25 @@ pub(crate) struct Row {
     mr_y: Option<f32>,
     mc_x: Option<f32>,
     mc_y: Option<f32>,
-    pub(crate) ignore: u8,
-    pub(crate) tag: String,
-    pub(crate) source: String,
+    pub ignore: u8,
+    pub tag: String,
+    pub source: String,
 }
 
 impl Row {
     /// A face of which only the box is known.
-    pub(crate) fn bare(path: &str, [x, y, w, h]: [f32; 4], ignore: bool, source: &str) -> Self {
+    pub fn bare(path: &str, [x, y, w, h]: [f32; 4], ignore: bool, source: &str) -> Self {
         let (path, source) = (path.to_owned(), source.to_owned());
         Self { path, x, y, w, h, ignore: u8::from(ignore), source, ..Self::default() }
     }
 
     /// `x0, y0, x1, y1`
-    pub(crate) fn corners(&self) -> [f32; 4] {
+    pub fn corners(&self) -> [f32; 4] {
         [self.x, self.y, self.x + self.w, self.y + self.h]
     }
 
     /// Eyes, nose, mouth corners, mouth centre, where known.
-    pub(crate) fn points(&self) -> [Option<[f32; 2]>; 6] {
+    pub fn points(&self) -> [Option<[f32; 2]>; 6] {
         let point = |x: Option<f32>, y: Option<f32>| Some([x?, y?]);
         [
             point(self.le_x, self.le_y),
@@ -64,13 +64,13 @@ impl Row {
 
 /// A photo and what is known of its faces.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Photo {
-    pub(crate) path: String,
-    pub(crate) faces: Vec<Row>,
+pub struct Photo {
+    pub path: String,
+    pub faces: Vec<Row>,
 }
 
 /// Photos in the order of the file.
-pub(crate) fn read(csv: &Path) -> Result<Vec<Photo>> {
+pub fn read(csv: &Path) -> Result<Vec<Photo>> {
     let mut reader = csv::Reader::from_path(csv).with_context(|| format!("cannot read {}", csv.display()))?;
     let mut photos: Vec<Photo> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
@@ -92,7 +92,7 @@ pub(crate) fn read(csv: &Path) -> Result<Vec<Photo>> {
 }
 
 /// Writes photos in the same layout.
-pub(crate) fn write<'a>(csv: &Path, photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
+pub fn write<'a>(csv: &Path, photos: impl IntoIterator<Item = &'a Photo>) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in photos.into_iter().flat_map(|photo| &photo.faces) {
         writer.serialize(row)?;
@@ -102,21 +102,21 @@ pub(crate) fn write<'a>(csv: &Path, photos: impl IntoIterator<Item = &'a Photo>)
 }
 
 /// Paths, one a line, of photos without a face.
-pub(crate) fn read_negatives(list: &Path) -> Result<Vec<Photo>> {
+pub fn read_negatives(list: &Path) -> Result<Vec<Photo>> {
     let text = std::fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     let paths = text.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok(paths.map(|path| Photo { path: path.to_owned(), faces: Vec::new() }).collect())
 }
 
 /// A photo's pixels.
-pub(crate) fn open(folder: &Path, photo: &Photo) -> Result<RgbImage> {
+pub fn open(folder: &Path, photo: &Photo) -> Result<RgbImage> {
     let path = folder.join(&photo.path);
     let image = image::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(image.into_rgb8())
 }
 
 /// All photos' pixels, on all cores.
-pub(crate) fn open_all(folder: &Path, photos: &[Photo]) -> Result<Vec<RgbImage>> {
+pub fn open_all(folder: &Path, photos: &[Photo]) -> Result<Vec<RgbImage>> {
     photos.par_iter().map(|photo| open(folder, photo)).collect()
 }
 

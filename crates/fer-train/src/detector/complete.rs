@@ -6,15 +6,16 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fer_detect::{Bounds, DetectorConfig, DetectorModel};
+use fer_detect::{DetectorConfig, DetectorModel};
 use fer_engine::Engine;
+use fer_image::BoundingBox;
 
 use super::annotations::{Photo, Row};
 use super::evaluate::{Truth, detect};
 use super::nets::Nets;
 
 /// The source of the rows that are filled in.
-pub(crate) const SOURCE: &str = "detector";
+pub const SOURCE: &str = "detector";
 
 /// Least score of a box that becomes a face, and of one that is to be ignored.
 const SURE: f32 = 0.95;
@@ -24,7 +25,7 @@ const POSSIBLE: f32 = 0.3;
 const KNOWN: f32 = 0.2;
 
 /// Adds rows to the photos.
-pub(crate) fn complete(
+pub fn complete(
     engine: &Engine,
     model: &DetectorModel,
     photos: &mut [Photo],
@@ -36,12 +37,12 @@ pub(crate) fn complete(
     for (photo, found) in photos.iter_mut().zip(found) {
         let known: Vec<Truth> = photo.faces.iter().map(|row| Truth::of(row, 0.0, found.size)).collect();
         for face in found.faces {
-            if known.iter().any(|truth| truth.bounds.iou(&face.bounds) > KNOWN) {
+            if known.iter().any(|truth| truth.bounding_box.iou(&face.bounding_box) > KNOWN) {
                 continue;
             }
             let ignore = face.confidence < SURE;
             added[usize::from(ignore)] += 1;
-            let Bounds { x, y, width, height } = face.bounds;
+            let BoundingBox { x, y, width, height } = face.bounding_box;
             photo.faces.push(Row::bare(&photo.path, [x, y, width, height], ignore, SOURCE));
         }
     }

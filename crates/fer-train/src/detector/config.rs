@@ -10,89 +10,89 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DetectorTraining {
+pub struct DetectorTraining {
     /// Weights, split, samples and views follow from it.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// Share of the annotated photos that is kept out of training, to measure by.
-    pub(crate) validation_share: f64,
+    pub validation_share: f64,
     /// Faces with a longer side below this many pixels count neither as faces nor as background.
-    pub(crate) min_side: f64,
+    pub min_side: f64,
     /// What differs from source to source; a source that is not named is taken as it is.
-    pub(crate) sources: BTreeMap<String, SourceRule>,
+    pub sources: BTreeMap<String, SourceRule>,
     /// Random views of the crops.
-    pub(crate) views: Views,
+    pub views: Views,
     /// P-Net.
-    pub(crate) proposal: StageTraining,
+    pub proposal: StageTraining,
     /// R-Net.
-    pub(crate) refinement: StageTraining,
+    pub refinement: StageTraining,
     /// O-Net.
-    pub(crate) output: StageTraining,
+    pub output: StageTraining,
 }
 
 /// How one source's annotations are used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct SourceRule {
+pub struct SourceRule {
     /// By how much the box is widened to the left, upwards, to the right and downwards, as shares of its sides: sources
     /// draw boxes differently.
-    pub(crate) widen: [f64; 4],
+    pub widen: [f64; 4],
     /// Whether its faces teach landmarks and nothing else.
-    pub(crate) landmarks_only: bool,
+    pub landmarks_only: bool,
 }
 
 /// Ranges of the random changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Views {
+pub struct Views {
     /// Contrast factor 1 ± this.
-    pub(crate) contrast: f64,
+    pub contrast: f64,
     /// Brightness ± this, in units of the network's input (a step of 1 is half the range).
-    pub(crate) brightness: f64,
+    pub brightness: f64,
     /// The same for each colour channel by itself.
-    pub(crate) colour: f64,
+    pub colour: f64,
     /// Photos with faces are there a second time, turned by up to this many degrees.
-    pub(crate) turn: f64,
+    pub turn: f64,
     /// Share of the crops that are turned grey.
-    pub(crate) grey: f64,
+    pub grey: f64,
     /// Share of R- and O-Net's crops that are blurred.
-    pub(crate) blur: f64,
+    pub blur: f64,
     /// Share of R- and O-Net's crops of which a border of up to a third is missing, as at the picture's border.
-    pub(crate) cut: f64,
+    pub cut: f64,
     /// Share of the crops of which a rectangle is covered, to stand for hands, masks and other heads.
-    pub(crate) cover: f64,
+    pub cover: f64,
 }
 
 /// How one net is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StageTraining {
+pub struct StageTraining {
     /// Input, trunk and heads: `prob`, `reg` and, of O-Net, `lmk`.
-    pub(crate) network: Architecture,
+    pub network: Architecture,
     /// Mini-batches.
-    pub(crate) steps: usize,
+    pub steps: usize,
     /// Crops in one.
-    pub(crate) batch_size: usize,
+    pub batch_size: usize,
     /// Peak of the schedule: linear warm-up over a twentieth, then a cosine to zero.
-    pub(crate) learning_rate: f64,
+    pub learning_rate: f64,
     /// On weights of rank above one.
-    pub(crate) weight_decay: f64,
+    pub weight_decay: f64,
     /// Share of the mini-batch whose face loss counts, the hardest.
-    pub(crate) hard_share: f64,
+    pub hard_share: f64,
     /// Weight of the box loss beside the face loss.
-    pub(crate) box_weight: f64,
+    pub box_weight: f64,
     /// Weight of the landmark loss.
     #[serde(default)]
-    pub(crate) landmark_weight: f64,
+    pub landmark_weight: f64,
     /// Least score of the stage before for its boxes to become this stage's hard examples.
     #[serde(default)]
-    pub(crate) mining_threshold: f64,
+    pub mining_threshold: f64,
     /// Hard backgrounds kept of one photo at most, the highest scores.
     #[serde(default)]
-    pub(crate) mined_per_photo: usize,
+    pub mined_per_photo: usize,
 }
 
 impl DetectorTraining {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: Self = serde_json::from_str(&text)
@@ -101,7 +101,7 @@ impl DetectorTraining {
         Ok(config)
     }
 
-    pub(crate) fn stage(&self, stage: Stage) -> &StageTraining {
+    pub fn stage(&self, stage: Stage) -> &StageTraining {
         match stage {
             Stage::Proposal => &self.proposal,
             Stage::Refinement => &self.refinement,
@@ -110,7 +110,7 @@ impl DetectorTraining {
     }
 
     /// The rule for a source.
-    pub(crate) fn rule(&self, source: &str) -> SourceRule {
+    pub fn rule(&self, source: &str) -> SourceRule {
         self.sources.get(source).cloned().unwrap_or_default()
     }
 

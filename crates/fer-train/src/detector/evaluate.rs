@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use fer_detect::{Bounds, Candidate, DetectorConfig, Face, Landmarks, Stage};
+use fer_detect::{Candidate, DetectorConfig, Face, Landmarks, Stage};
 use fer_engine::Engine;
+use fer_image::BoundingBox;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -18,43 +19,44 @@ use super::nets::{Nets, Passed};
 
 /// A box with its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Detection {
-    pub(crate) bounds: Bounds,
-    pub(crate) score: f32,
+pub struct Detection {
+    pub bounding_box: BoundingBox,
+    pub score: f32,
 }
 
 /// A face to be found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Truth {
-    pub(crate) bounds: Bounds,
-    pub(crate) ignore: bool,
+pub struct Truth {
+    pub bounding_box: BoundingBox,
+    pub ignore: bool,
 }
 
 impl Truth {
     /// `min_face` is the least width that counts, in pixels. Annotated boxes may reach over the picture's border, where
     /// no detector's box goes; what lies in the picture of `size` is to be found.
-    pub(crate) fn of(row: &Row, min_face: f32, (width, height): (u32, u32)) -> Self {
+    pub fn of(row: &Row, min_face: f32, (width, height): (u32, u32)) -> Self {
         let [x0, y0, x1, y1] = row.corners();
         let (x0, x1) = (x0.max(0.0), x1.min(width as f32));
         let (y0, y1) = (y0.max(0.0), y1.min(height as f32));
-        let bounds = Bounds { x: x0, y: y0, width: (x1 - x0).max(0.0), height: (y1 - y0).max(0.0) };
-        Self { bounds, ignore: row.ignore != 0 || row.w < min_face }
+        let bounding_box =
+            BoundingBox { x: x0, y: y0, width: (x1 - x0).max(0.0), height: (y1 - y0).max(0.0) };
+        Self { bounding_box, ignore: row.ignore != 0 || row.w < min_face }
     }
 }
 
 /// What came of a set of photos at one overlap.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Curve {
-    pub(crate) faces: usize,
-    pub(crate) average_precision: f64,
-    pub(crate) recall: f64,
-    pub(crate) false_positives: usize,
+pub struct Curve {
+    pub faces: usize,
+    pub average_precision: f64,
+    pub recall: f64,
+    pub false_positives: usize,
     /// False positives above the score at which nine in ten faces are found; `None` where they never are.
-    pub(crate) false_positives_at_90: Option<usize>,
+    pub false_positives_at_90: Option<usize>,
 }
 
 /// Scores photos, each its faces and its detections, at a least intersection over union.
-pub(crate) fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curve {
+pub fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curve {
     let mut order: Vec<(usize, usize)> = Vec::new();
     for (photo, (_, detections)) in photos.iter().enumerate() {
         order.extend((0..detections.len()).map(|place| (photo, place)));
@@ -66,8 +68,8 @@ pub(crate) fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curv
     let (mut right, mut wrong, mut at_90) = (0_usize, 0_usize, None);
     let mut points: Vec<(f64, f64)> = Vec::new();
     for (photo, place) in order {
-        let (truths, bounds) = (&photos[photo].0, photos[photo].1[place].bounds);
-        let overlap = |truth: &Truth| bounds.iou(&truth.bounds);
+        let (truths, bounding_box) = (&photos[photo].0, photos[photo].1[place].bounding_box);
+        let overlap = |truth: &Truth| bounding_box.iou(&truth.bounding_box);
         let best = (0..truths.len())
             .filter(|&i| !truths[i].ignore && !taken[photo][i] && overlap(&truths[i]) >= least)
             .max_by(|&a, &b| overlap(&truths[a]).total_cmp(&overlap(&truths[b])));
@@ -102,49 +104,49 @@ pub(crate) fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curv
 /// What `fer-train detector evaluate` reports. Average precisions and false positives at a recall are of the whole curve,
 /// down to [`FLOOR`]; the rest is of the detector as it is set, at an overlap of 0.5.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Report {
-    pub(crate) photos: usize,
-    pub(crate) faces: usize,
-    pub(crate) ap50: f64,
-    pub(crate) ap40: f64,
-    pub(crate) recall: f64,
-    pub(crate) false_positives: usize,
-    pub(crate) false_positives_at_recall_90: Option<usize>,
+pub struct Report {
+    pub photos: usize,
+    pub faces: usize,
+    pub ap50: f64,
+    pub ap40: f64,
+    pub recall: f64,
+    pub false_positives: usize,
+    pub false_positives_at_recall_90: Option<usize>,
     /// Mean distance of the landmarks from the truth over the distance of the eyes, of faces that were found and whose
     /// eyes are known.
-    pub(crate) landmark_error: Option<f64>,
+    pub landmark_error: Option<f64>,
     /// One photo on one thread; mean.
-    pub(crate) ms_per_photo: f64,
+    pub ms_per_photo: f64,
     /// What the cascade is worth after each net, to see which one holds it back.
-    pub(crate) stages: Vec<StageReport>,
+    pub stages: Vec<StageReport>,
 }
 
 /// What the boxes are worth that the cascade gives up to one of its nets, at an overlap of 0.5.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct StageReport {
-    pub(crate) net: &'static str,
-    pub(crate) average_precision: f64,
-    pub(crate) recall: f64,
+pub struct StageReport {
+    pub net: &'static str,
+    pub average_precision: f64,
+    pub recall: f64,
     /// Boxes a photo that are no face.
-    pub(crate) false_positives_a_photo: f64,
+    pub false_positives_a_photo: f64,
 }
 
 /// Least face probabilities after each net that a curve is drawn down to.
 const FLOOR: [f32; 3] = [0.3, 0.1, 0.1];
 
 /// What a detector says about a photo.
-pub(crate) struct Found {
+pub struct Found {
     /// Empty while there is no O-Net.
-    pub(crate) faces: Vec<Face>,
+    pub faces: Vec<Face>,
     /// What each stage let pass.
     stages: Vec<Vec<Detection>>,
     /// Of the photo.
-    pub(crate) size: (u32, u32),
+    pub size: (u32, u32),
     milliseconds: f64,
 }
 
 /// Runs the nets that there are over photos, on all cores.
-pub(crate) fn detect(
+pub fn detect(
     engine: &Engine,
     nets: &Nets,
     config: &DetectorConfig,
@@ -174,7 +176,7 @@ pub(crate) fn detect(
 }
 
 /// Measures the nets that there are on annotated photos; also returns what was found down to the end of the curve.
-pub(crate) fn measure(
+pub fn measure(
     engine: &Engine,
     nets: &Nets,
     config: &DetectorConfig,
@@ -230,15 +232,18 @@ fn detections(passed: &Passed) -> Vec<Vec<Detection>> {
     let candidates = |candidates: &Vec<Candidate>| {
         let boxes = candidates.iter().map(|candidate| {
             let [x0, y0, x1, y1] = candidate.corners;
-            let bounds = Bounds { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
-            Detection { bounds, score: candidate.score }
+            let bounding_box = BoundingBox { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+            Detection { bounding_box, score: candidate.score }
         });
         boxes.collect::<Vec<_>>()
     };
     let mut stages = vec![candidates(&passed.proposals)];
     stages.extend(passed.refined.as_ref().map(candidates));
     stages.extend(passed.faces.as_ref().map(|faces| {
-        faces.iter().map(|face| Detection { bounds: face.bounds, score: face.confidence }).collect()
+        faces
+            .iter()
+            .map(|face| Detection { bounding_box: face.bounding_box, score: face.confidence })
+            .collect()
     }));
     stages
 }
@@ -249,7 +254,7 @@ fn landmark_error(row: &Row, found: &Found) -> Option<f64> {
     let known = row.points();
     let (left, right) = (known[0]?, known[1]?);
     let eyes = f64::from((left[0] - right[0]).hypot(left[1] - right[1]));
-    let overlap = |face: &Face| face.bounds.iou(&truth.bounds);
+    let overlap = |face: &Face| face.bounding_box.iou(&truth.bounding_box);
     let best =
         found.faces.iter().max_by(|a, b| overlap(a).total_cmp(&overlap(b))).filter(|f| overlap(f) >= 0.5)?;
     let Landmarks { left_eye, right_eye, nose, mouth_left, mouth_right } = best.landmarks;
@@ -271,16 +276,16 @@ fn landmark_error(row: &Row, found: &Found) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn bounds(x: f32) -> Bounds {
-        Bounds { x, y: 0.0, width: 10.0, height: 10.0 }
+    fn bounding_box(x: f32) -> BoundingBox {
+        BoundingBox { x, y: 0.0, width: 10.0, height: 10.0 }
     }
 
     fn truth(x: f32, ignore: bool) -> Truth {
-        Truth { bounds: bounds(x), ignore }
+        Truth { bounding_box: bounding_box(x), ignore }
     }
 
     fn detection(x: f32, score: f32) -> Detection {
-        Detection { bounds: bounds(x), score }
+        Detection { bounding_box: bounding_box(x), score }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::nets::Nets;
 use super::samples::{Example, Label, Mined, Scene};
 
 /// Runs the stages over the scenes, on all cores, and sorts what they find by what it shows.
-pub(crate) fn mine(
+pub fn mine(
     engine: &Engine,
     nets: &Nets,
     scenes: &[Scene],

@@ -22,10 +22,10 @@ use self::config::DetectorTraining;
 use self::evaluate::Report;
 use self::nets::Nets;
 use self::train::Corpus;
-use crate::device::ComputeArgs;
+use crate::training::device::ComputeArgs;
 
 #[derive(Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Train P-, R- and O-Net; goes on where an earlier run of the same name was stopped.
     Train(TrainArgs),
     /// Average precision, recall, false positives and landmark error on annotated photos.
@@ -53,7 +53,7 @@ impl Photos {
 }
 
 #[derive(Args)]
-pub(crate) struct TrainArgs {
+pub struct TrainArgs {
     /// Training configuration.
     #[arg(long, default_value = "configs/detector/mtcnn.json")]
     config: PathBuf,
@@ -79,7 +79,7 @@ pub(crate) struct TrainArgs {
 }
 
 #[derive(Args)]
-pub(crate) struct EvaluateArgs {
+pub struct EvaluateArgs {
     #[command(flatten)]
     photos: Photos,
     /// Folder with pnet.onnx, rnet.onnx and onet.onnx; the nets that are part of the program if not given.
@@ -106,7 +106,7 @@ pub(crate) struct EvaluateArgs {
 }
 
 #[derive(Args)]
-pub(crate) struct CompleteArgs {
+pub struct CompleteArgs {
     #[command(flatten)]
     photos: Photos,
     /// Folder with pnet.onnx, rnet.onnx and onet.onnx.
@@ -120,7 +120,7 @@ pub(crate) struct CompleteArgs {
     json: bool,
 }
 
-pub(crate) fn run(command: &Command) -> Result<()> {
+pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Train(args) => train(args),
         Command::Evaluate(args) => evaluate(args),
@@ -197,7 +197,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
         writer.write_record(["path", "x", "y", "width", "height", "score"])?;
         for (photo, found) in photos.iter().zip(&found) {
             for face in &found.faces {
-                let b = face.bounds;
+                let b = face.bounding_box;
                 writer.serialize((&photo.path, b.x, b.y, b.width, b.height, face.confidence))?;
             }
         }

@@ -7,7 +7,7 @@ use image::RgbImage;
 
 /// P-, R- and O-Net's graphs, as far as they are there.
 #[derive(Clone, Default)]
-pub(crate) struct Nets(pub(crate) Vec<Vec<u8>>);
+pub struct Nets(pub Vec<Vec<u8>>);
 
 impl From<&DetectorModel> for Nets {
     fn from(model: &DetectorModel) -> Self {
@@ -17,7 +17,7 @@ impl From<&DetectorModel> for Nets {
 
 impl Nets {
     /// Opens them for one thread. There is at least P-Net.
-    pub(crate) fn open(&self, engine: &Engine, config: &DetectorConfig) -> Result<Stages> {
+    pub fn open(&self, engine: &Engine, config: &DetectorConfig) -> Result<Stages> {
         Ok(Stages {
             proposer: Proposer::open(engine, &self.0[0])?,
             refiner: self.0.get(1).map(|graph| Refiner::open(engine, graph)).transpose()?,
@@ -28,7 +28,7 @@ impl Nets {
 }
 
 /// The opened stages.
-pub(crate) struct Stages {
+pub struct Stages {
     proposer: Proposer,
     refiner: Option<Refiner>,
     finisher: Option<Finisher>,
@@ -36,14 +36,14 @@ pub(crate) struct Stages {
 }
 
 /// What each stage let pass.
-pub(crate) struct Passed {
-    pub(crate) proposals: Vec<Candidate>,
-    pub(crate) refined: Option<Vec<Candidate>>,
-    pub(crate) faces: Option<Vec<Face>>,
+pub struct Passed {
+    pub proposals: Vec<Candidate>,
+    pub refined: Option<Vec<Candidate>>,
+    pub faces: Option<Vec<Face>>,
 }
 
 impl Stages {
-    pub(crate) fn run(&mut self, image: &RgbImage) -> Result<Passed> {
+    pub fn run(&mut self, image: &RgbImage) -> Result<Passed> {
         let proposals = self.proposer.propose(image, &self.config)?;
         let mut passed = Passed { proposals, refined: None, faces: None };
         if let Some(refiner) = &mut self.refiner {

@@ -4,7 +4,8 @@
 //! over union from 0.65), part of one (from 0.4) or background (below 0.3); what lies between is left out. Half of the
 //! crops are mined where the stages before could not tell, the others drawn at random.
 
-use fer_detect::{Bounds, Candidate, Stage, append_crop, box_offsets, point_fractions};
+use fer_detect::{Candidate, Stage, append_crop, box_offsets, point_fractions};
+use fer_image::BoundingBox;
 use image::RgbImage;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -22,7 +23,7 @@ const ATTEMPTS: usize = 30;
 
 /// A face of a photo.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Face {
+pub struct Face {
     corners: [f32; 4],
     points: [Option<[f32; 2]>; 6],
 }
@@ -34,7 +35,7 @@ impl Face {
 }
 
 /// A photo as the nets are taught from it.
-pub(crate) struct Scene {
+pub struct Scene {
     image: RgbImage,
     faces: Vec<Face>,
     /// Neither faces nor background.
@@ -46,7 +47,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(image: RgbImage, photo: &Photo, config: &DetectorTraining) -> Self {
+    pub fn new(image: RgbImage, photo: &Photo, config: &DetectorTraining) -> Self {
         let (mut faces, mut ignored, mut landmarks_only) = (Vec::new(), Vec::new(), false);
         for row in &photo.faces {
             let rule = config.rule(&row.source);
@@ -64,7 +65,7 @@ impl Scene {
     }
 
     /// The same scene turned clockwise about its centre. What was outside is grey, so that it has no background.
-    pub(crate) fn turned(&self, degrees: f32) -> Self {
+    pub fn turned(&self, degrees: f32) -> Self {
         let (width, height) = self.image.dimensions();
         let centre = [0.5 * width as f32, 0.5 * height as f32];
         let (sin, cos) = degrees.to_radians().sin_cos();
@@ -99,21 +100,21 @@ impl Scene {
         }
     }
 
-    pub(crate) fn has_faces(&self) -> bool {
+    pub fn has_faces(&self) -> bool {
         !self.faces.is_empty()
     }
 
-    pub(crate) fn image(&self) -> &RgbImage {
+    pub fn image(&self) -> &RgbImage {
         &self.image
     }
 
     /// Whether hard examples may be looked for in it.
-    pub(crate) fn is_mined(&self) -> bool {
+    pub fn is_mined(&self) -> bool {
         !self.landmarks_only
     }
 
     /// What a window shows: `Err` where that cannot be said.
-    pub(crate) fn label(&self, window: &Candidate) -> Result<Label, Undecided> {
+    pub fn label(&self, window: &Candidate) -> Result<Label, Undecided> {
         let overlaps = self.faces.iter().map(|face| iou(window.corners, face.square().corners));
         let best = overlaps.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         let (face, overlap) = best.unwrap_or((0, 0.0));
@@ -135,7 +136,7 @@ impl Scene {
 
 /// What a window shows; a face by its place among the scene's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Label {
+pub enum Label {
     Face(usize),
     Part(usize),
     Background,
@@ -143,14 +144,14 @@ pub(crate) enum Label {
 
 /// Too much of a face for background, too little for a face; or something to be ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Undecided;
+pub struct Undecided;
 
-fn bounds([x0, y0, x1, y1]: [f32; 4]) -> Bounds {
-    Bounds { x: x0, y: y0, width: x1 - x0, height: y1 - y0 }
+fn bounding_box([x0, y0, x1, y1]: [f32; 4]) -> BoundingBox {
+    BoundingBox { x: x0, y: y0, width: x1 - x0, height: y1 - y0 }
 }
 
 fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    bounds(a).iou(&bounds(b))
+    bounding_box(a).iou(&bounding_box(b))
 }
 
 /// Share of `window` that lies in `other`.
@@ -161,22 +162,22 @@ fn covered(window: [f32; 4], other: [f32; 4]) -> f32 {
 
 /// A window of a scene and what it shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Example {
-    pub(crate) scene: usize,
-    pub(crate) corners: [f32; 4],
-    pub(crate) label: Label,
+pub struct Example {
+    pub scene: usize,
+    pub corners: [f32; 4],
+    pub label: Label,
 }
 
 /// Hard examples by what they show.
 #[derive(Default)]
-pub(crate) struct Mined {
-    pub(crate) faces: Vec<Example>,
-    pub(crate) parts: Vec<Example>,
-    pub(crate) backgrounds: Vec<Example>,
+pub struct Mined {
+    pub faces: Vec<Example>,
+    pub parts: Vec<Example>,
+    pub backgrounds: Vec<Example>,
 }
 
 /// All scenes, and the hard examples of one stage.
-pub(crate) struct Samples<'a> {
+pub struct Samples<'a> {
     stage: Stage,
     views: &'a Views,
     scenes: &'a [Scene],
@@ -190,18 +191,18 @@ pub(crate) struct Samples<'a> {
 }
 
 /// One crop as the network takes it, and what it is to answer. An entry without weight is not asked for.
-pub(crate) struct Sample {
+pub struct Sample {
     /// `[3, side, side]`
-    pub(crate) pixels: Vec<f32>,
+    pub pixels: Vec<f32>,
     /// Face or not.
-    pub(crate) face: Option<bool>,
-    pub(crate) offsets: Option<[f32; 4]>,
+    pub face: Option<bool>,
+    pub offsets: Option<[f32; 4]>,
     /// Eyes, nose, mouth corners, mouth centre, as fractions of the crop.
-    pub(crate) points: [Option<[f32; 2]>; 6],
+    pub points: [Option<[f32; 2]>; 6],
 }
 
 impl<'a> Samples<'a> {
-    pub(crate) fn new(stage: Stage, views: &'a Views, scenes: &'a [Scene], mined: &'a Mined) -> Self {
+    pub fn new(stage: Stage, views: &'a Views, scenes: &'a [Scene], mined: &'a Mined) -> Self {
         let all = || {
             scenes
                 .iter()
@@ -222,7 +223,7 @@ impl<'a> Samples<'a> {
     }
 
     /// Whether there is something of every kind.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.faces.is_empty(), "there is no face to train on");
         anyhow::ensure!(!self.backgrounds.is_empty(), "there is no photo with background");
         anyhow::ensure!(
@@ -234,7 +235,7 @@ impl<'a> Samples<'a> {
 
     /// One crop. Of eight in a row two show faces, one part of one, four background, and one a face whose landmarks are
     /// known.
-    pub(crate) fn draw(&self, place: usize, random: &mut StdRng) -> Sample {
+    pub fn draw(&self, place: usize, random: &mut StdRng) -> Sample {
         loop {
             let example = match place % 8 {
                 0 | 1 => self.face(random),

@@ -9,9 +9,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fer_detect::{DetectorConfig, Stage};
 use fer_engine::Engine;
 use fer_model::bundle::write_whole;
-use fer_model::network::Network;
 use fer_model::onnx;
 use fer_model::weights::Weights;
+use fer_network::Network;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -23,12 +23,12 @@ use super::evaluate::{Report, measure};
 use super::mine::mine;
 use super::nets::Nets;
 use super::samples::{Mined, Sample, Samples, Scene};
-use crate::checkpoint::{self, Checkpoint};
-use crate::device::Compute;
-use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
-use crate::schedule::{cosine, warm_up};
-use crate::shards::{Shards, host, images};
-use crate::train::mix;
+use crate::training::checkpoint::{self, Checkpoint};
+use crate::training::device::Compute;
+use crate::training::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
+use crate::training::schedule::{cosine, warm_up};
+use crate::training::shards::{Shards, host, images};
+use crate::training::train::mix;
 
 /// Steps between two checkpoints, and between two lines.
 const CHECKPOINT_STEPS: usize = 500;
@@ -36,14 +36,14 @@ const CHECKPOINT_STEPS: usize = 500;
 const MOMENTUM: f64 = 0.9;
 
 /// Photos to learn from and to measure by.
-pub(crate) struct Corpus {
+pub struct Corpus {
     scenes: Vec<Scene>,
     validation: Vec<Photo>,
 }
 
 impl Corpus {
     /// Splits the annotated photos by a hash of seed and path, so that a photo stays where it is when others come.
-    pub(crate) fn open(
+    pub fn open(
         config: &DetectorTraining,
         photos: Vec<Photo>,
         negatives: Vec<Photo>,
@@ -88,7 +88,7 @@ struct StageState {
 }
 
 /// Trains the nets that are not in `run` yet, and returns all three and what they are worth on the validation photos.
-pub(crate) fn train(
+pub fn train(
     config: &DetectorTraining,
     corpus: &Corpus,
     images: &Path,
@@ -128,7 +128,7 @@ pub(crate) fn train(
 }
 
 /// The net's file.
-pub(crate) fn file_name(stage: Stage) -> &'static str {
+pub fn file_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Proposal => "pnet.onnx",
         Stage::Refinement => "rnet.onnx",

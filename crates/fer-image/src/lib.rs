@@ -1,0 +1,16 @@
+//! Photos and pixels, one of each: one decoder, one luma, one sampler, one resize, one crop, one bounding box.
+//!
+//! Training and serving both go through this crate, so that the same photo gives the same pixels to both. It knows no
+//! networks.
+
+pub mod area;
+mod bounding_box;
+mod crop;
+mod decode;
+pub mod luma;
+pub mod resize;
+pub mod sample;
+
+pub use bounding_box::BoundingBox;
+pub use crop::{CropRule, FaceCrop, FaceLocation};
+pub use decode::{DecodeError, DecodeLimits, decode};

@@ -1,0 +1,66 @@
+//! Antialiased resizing of whole pictures.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+/// Grey pixels `from` (height, width), row-major, resized to `to` (height, width) with a triangle filter whose support
+/// grows with the reduction. `None` where the number of pixels is not height times width, or a side is 0.
+pub fn grey(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Option<Vec<u8>> {
+    if from.contains(&0) || to.contains(&0) || pixels.len() != from[0] * from[1] {
+        return None;
+    }
+    if from == to {
+        return Some(pixels.to_vec());
+    }
+    let source = ImageRef::new(from[1] as u32, from[0] as u32, pixels, PixelType::U8).ok()?;
+    let mut target = Image::new(to[1] as u32, to[0] as u32, PixelType::U8);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&source, &mut target, &options).ok()?;
+    Some(target.into_vec())
+}
+
+/// A copy whose longer side is at most `longest`, and the picture's pixels for one of its pixels along each axis.
+/// `None` where the picture is small enough, or `longest` is 0.
+pub fn limited(image: &RgbImage, longest: u32) -> Option<(RgbImage, [f32; 2])> {
+    let (width, height) = image.dimensions();
+    let longer = width.max(height);
+    if longer <= longest || longest == 0 {
+        return None;
+    }
+    let side = |length: u32| {
+        ((u64::from(length) * u64::from(longest) + u64::from(longer) / 2) / u64::from(longer)).max(1) as u32
+    };
+    let (small_width, small_height) = (side(width), side(height));
+    let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).ok()?;
+    let mut target = Image::new(small_width, small_height, PixelType::U8x3);
+    // Supersampling takes a box-shaped nearest step to twice the size first, so that a large photo costs little.
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::SuperSampling(FilterType::Bilinear, 2));
+    Resizer::new().resize(&source, &mut target, &options).ok()?;
+    let small = RgbImage::from_raw(small_width, small_height, target.into_vec())?;
+    Some((small, [width as f32 / small_width as f32, height as f32 / small_height as f32]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_pictures_are_reduced_to_the_longest_side() {
+        let image = RgbImage::from_fn(2000, 1000, |x, _| image::Rgb([(x / 8) as u8; 3]));
+        let (small, ratio) = limited(&image, 800).unwrap();
+        assert_eq!((small.dimensions(), ratio), ((800, 400), [2.5, 2.5]));
+        assert!((i32::from(small.get_pixel(400, 7).0[0]) - 125).abs() <= 1);
+        assert!(limited(&image, 2000).is_none());
+        let (strip, _) = limited(&RgbImage::new(20_000, 3), 800).unwrap();
+        assert_eq!(strip.dimensions(), (800, 1));
+    }
+
+    #[test]
+    fn sides_must_fit_the_pixels() {
+        assert_eq!(grey(&[7; 6], [2, 3], [2, 3]).unwrap(), [7; 6]);
+        assert_eq!(grey(&[7; 6], [2, 3], [1, 5]).unwrap(), [7; 5]);
+        assert!(grey(&[7; 5], [2, 3], [1, 5]).is_none());
+        assert!(grey(&[], [0, 0], [1, 1]).is_none());
+    }
+}

@@ -1,0 +1,308 @@
+//! The burn network that an architecture describes.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, Param, ParamId, RunningState};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, PaddingConfig2d, Relu};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+
+use crate::cpu;
+use fer_model::spec::{Architecture, LayerSpec, Padding, Step};
+use fer_model::weights::{Array, Weights, WeightsError};
+
+/// One layer of a [`Network`].
+#[derive(Module, Debug)]
+enum Layer {
+    Conv(Conv2d),
+    BatchNorm(BatchNorm),
+    Relu(Relu),
+    Relu6(Relu6),
+    Elu(Elu),
+    MaxPool(MaxPool2d),
+    AvgPool(AvgPool2d),
+    GlobalAvgPool(GlobalAvgPool),
+    Dropout(Dropout),
+    Flatten(Flatten),
+    Dense(Linear),
+    Sum(Sum),
+}
+
+/// `min(max(x, 0), 6)`
+#[derive(Module, Debug)]
+struct Relu6;
+
+/// `x` from 0 on, `alpha · (exp(x) − 1)` below.
+#[derive(Module, Debug)]
+struct Elu {
+    alpha: f64,
+}
+
+/// `[batch, channels, height, width]` to the channels' means, `[batch, channels]`.
+#[derive(Module, Debug)]
+struct GlobalAvgPool;
+
+/// `[batch, channels, height, width]` to `[batch, features]`.
+#[derive(Module, Debug)]
+struct Flatten;
+
+/// What a block's branches give, added.
+#[derive(Module, Debug)]
+struct Sum {
+    branches: Vec<Sequence>,
+}
+
+/// Layers one after the other; none is the identity.
+#[derive(Module, Debug)]
+struct Sequence {
+    layers: Vec<Layer>,
+}
+
+/// A trainable network.
+///
+/// Parameter ids follow from the architecture, not from chance, so an optimiser's state fits again after a restart.
+#[derive(Module, Debug)]
+pub struct Network {
+    trunk: Sequence,
+    heads: Vec<Sequence>,
+}
+
+/// What flows between layers.
+#[derive(Clone)]
+enum Activation {
+    Image(Tensor<4>),
+    Vector(Tensor<2>),
+}
+
+impl Network {
+    /// Builds the network with `weights` on `device`; give an autodiff device for training.
+    pub fn new(architecture: &Architecture, weights: &Weights, device: &Device) -> Self {
+        let mut builder = Builder { weights, device, ids: 1 };
+        let mut trunk = builder.sequence(&architecture.steps());
+        let mut heads: Vec<Sequence> = Vec::new();
+        for (_, range) in architecture.heads().collect::<Vec<_>>().into_iter().rev() {
+            heads.insert(0, Sequence { layers: trunk.layers.split_off(range.start) });
+        }
+        Self { trunk, heads }
+    }
+
+    /// Scores, not probabilities: the training loss wants logits. One tensor a head, in the spec's order.
+    ///
+    /// # Shapes
+    /// - images: `[batch, channels, height, width]`, of the input's size and preprocessed
+    /// - returns `[batch, features]`; what is still an image is flattened, channels first
+    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<2>> {
+        let trunk = self.trunk.forward(Activation::Image(images));
+        let outputs = self.heads.iter().map(|head| match head.forward(trunk.clone()) {
+            Activation::Vector(scores) => scores,
+            Activation::Image(map) => map.flatten(1, 3),
+        });
+        outputs.collect()
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.trunk.layers.iter().chain(self.heads.iter().flat_map(|head| &head.layers))
+    }
+
+    /// The weights as they are now, under the architecture's names.
+    ///
+    /// # Errors
+    /// [`WeightsError::NotFinite`] after a training that diverged.
+    pub fn weights(&self, architecture: &Architecture) -> Result<Weights, WeightsError> {
+        let mut arrays = BTreeMap::new();
+        for (step, layer) in architecture.steps().iter().zip(self.layers()) {
+            layer.take_weights(step, &mut arrays);
+        }
+        Weights::new(architecture, arrays)
+    }
+
+    /// Ids of biases and batch-norm scales, which weight decay leaves alone.
+    pub fn rank_one_parameters(&self) -> Vec<ParamId> {
+        let mut ids = Vec::new();
+        for layer in self.layers() {
+            layer.rank_one_parameters(&mut ids);
+        }
+        ids
+    }
+}
+
+/// Layers of burn with the numbers of a weights file.
+struct Builder<'a> {
+    weights: &'a Weights,
+    device: &'a Device,
+    /// The next parameter's.
+    ids: u64,
+}
+
+impl Builder<'_> {
+    fn next_id(&mut self) -> ParamId {
+        self.ids += 1;
+        ParamId::from(self.ids - 1)
+    }
+
+    fn trainable<const D: usize>(&mut self, step: &Step, role: &str) -> Param<Tensor<D>> {
+        let array = self.weights.get(&step.parameter_name(role));
+        Param::initialized(self.next_id(), tensor(array, self.device)).set_require_grad(true)
+    }
+
+    fn running<const D: usize>(&mut self, step: &Step, role: &str) -> RunningState<Tensor<D>> {
+        let array = self.weights.get(&step.parameter_name(role));
+        RunningState::with_id(self.next_id(), tensor(array, self.device))
+    }
+
+    fn sequence(&mut self, steps: &[Step]) -> Sequence {
+        Sequence { layers: steps.iter().map(|step| self.layer(step)).collect() }
+    }
+
+    fn layer(&mut self, step: &Step) -> Layer {
+        match step.layer {
+            LayerSpec::Conv { channels, kernel, stride, padding, groups, bias } => {
+                let pad = kernel / 2;
+                let padding = match padding {
+                    Padding::Same => PaddingConfig2d::Explicit(pad, pad, pad, pad),
+                    Padding::Valid => PaddingConfig2d::Valid,
+                };
+                let mut conv = Conv2dConfig::new([step.input.channels(), channels], [kernel, kernel])
+                    .with_stride([stride, stride])
+                    .with_padding(padding)
+                    .with_groups(groups)
+                    .with_bias(bias)
+                    .init(self.device);
+                conv.weight = self.trainable(step, "weight");
+                conv.bias = bias.then(|| self.trainable(step, "bias"));
+                Layer::Conv(conv)
+            }
+            LayerSpec::BatchNorm => {
+                let mut norm = BatchNormConfig::new(step.output.channels()).init(self.device);
+                norm.gamma = self.trainable(step, "weight");
+                norm.beta = self.trainable(step, "bias");
+                norm.running_mean = self.running(step, "running_mean");
+                norm.running_var = self.running(step, "running_var");
+                Layer::BatchNorm(norm)
+            }
+            LayerSpec::Relu => Layer::Relu(Relu::new()),
+            LayerSpec::Relu6 => Layer::Relu6(Relu6),
+            LayerSpec::Elu { alpha } => Layer::Elu(Elu { alpha }),
+            LayerSpec::MaxPool { size } => Layer::MaxPool(MaxPool2dConfig::new([size, size]).init()),
+            LayerSpec::AvgPool { size } => Layer::AvgPool(AvgPool2dConfig::new([size, size]).init()),
+            LayerSpec::GlobalAvgPool => Layer::GlobalAvgPool(GlobalAvgPool),
+            LayerSpec::Dropout { rate } => Layer::Dropout(DropoutConfig::new(rate).init()),
+            LayerSpec::Flatten => Layer::Flatten(Flatten),
+            LayerSpec::Dense { bias, .. } => Layer::Dense(Linear {
+                weight: self.trainable(step, "weight"),
+                bias: bias.then(|| self.trainable(step, "bias")),
+            }),
+            LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
+                Layer::Sum(Sum { branches: step.branches.iter().map(|steps| self.sequence(steps)).collect() })
+            }
+        }
+    }
+}
+
+impl Sequence {
+    fn forward(&self, input: Activation) -> Activation {
+        self.layers.iter().fold(input, |activation, layer| layer.forward(activation))
+    }
+}
+
+impl Layer {
+    fn forward(&self, activation: Activation) -> Activation {
+        use Activation::{Image, Vector};
+        match (self, activation) {
+            (Self::Conv(layer), Image(x)) => Image(cpu::conv(layer, x)),
+            (Self::BatchNorm(norm), Image(x)) => Image(cpu::batch_norm(norm, x)),
+            (Self::BatchNorm(norm), Vector(x)) => Vector(cpu::batch_norm(norm, x)),
+            (Self::Relu(relu), Image(x)) => Image(relu.forward(x)),
+            (Self::Relu(relu), Vector(x)) => Vector(relu.forward(x)),
+            (Self::Relu6(_), Image(x)) => Image(x.clamp(0.0, 6.0)),
+            (Self::Relu6(_), Vector(x)) => Vector(x.clamp(0.0, 6.0)),
+            (Self::Elu(elu), Image(x)) => Image(activation::elu(x, elu.alpha)),
+            (Self::Elu(elu), Vector(x)) => Vector(activation::elu(x, elu.alpha)),
+            (Self::MaxPool(pool), Image(x)) => Image(cpu::max_pool(pool, x)),
+            (Self::AvgPool(pool), Image(x)) => Image(pool.forward(x)),
+            (Self::GlobalAvgPool(_), Image(x)) => {
+                let features: Tensor<3> = x.flatten(2, 3);
+                Vector(features.mean_dim(2).squeeze_dim(2))
+            }
+            (Self::Dropout(dropout), Image(x)) => Image(dropout.forward(x)),
+            (Self::Dropout(dropout), Vector(x)) => Vector(dropout.forward(x)),
+            (Self::Flatten(_), Image(x)) => Vector(x.flatten(1, 3)),
+            (Self::Dense(dense), Vector(x)) => Vector(dense.forward(x)),
+            (Self::Sum(sum), x) => sum.forward(&x),
+            (Self::Dense(_), Image(_))
+            | (
+                Self::Conv(_)
+                | Self::MaxPool(_)
+                | Self::AvgPool(_)
+                | Self::GlobalAvgPool(_)
+                | Self::Flatten(_),
+                Vector(_),
+            ) => unreachable!("a checked spec's layers fit each other"),
+        }
+    }
+
+    fn take_weights(&self, step: &Step, arrays: &mut BTreeMap<String, Array>) {
+        let mut put = |role: &str, array: Array| arrays.insert(step.parameter_name(role), array);
+        match self {
+            Self::Conv(conv) => {
+                put("weight", array(conv.weight.val()));
+                conv.bias.as_ref().map(|bias| put("bias", array(bias.val())));
+            }
+            Self::Dense(dense) => {
+                put("weight", array(dense.weight.val()));
+                dense.bias.as_ref().map(|bias| put("bias", array(bias.val())));
+            }
+            Self::BatchNorm(norm) => {
+                put("weight", array(norm.gamma.val()));
+                put("bias", array(norm.beta.val()));
+                put("running_mean", array(norm.running_mean.value_sync()));
+                put("running_var", array(norm.running_var.value_sync()));
+            }
+            Self::Sum(sum) => {
+                let layers = sum.branches.iter().flat_map(|branch| &branch.layers);
+                for (step, layer) in step.branches.iter().flatten().zip(layers) {
+                    layer.take_weights(step, arrays);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn rank_one_parameters(&self, ids: &mut Vec<ParamId>) {
+        match self {
+            Self::Conv(Conv2d { bias, .. }) | Self::Dense(Linear { bias, .. }) => {
+                ids.extend(bias.as_ref().map(|bias| bias.id));
+            }
+            Self::BatchNorm(norm) => ids.extend([norm.gamma.id, norm.beta.id]),
+            Self::Sum(sum) => {
+                for layer in sum.branches.iter().flat_map(|branch| &branch.layers) {
+                    layer.rank_one_parameters(ids);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Sum {
+    fn forward(&self, x: &Activation) -> Activation {
+        let sum = self.branches.iter().map(|branch| branch.forward(x.clone())).reduce(|a, b| match (a, b) {
+            (Activation::Image(a), Activation::Image(b)) => Activation::Image(a + b),
+            (Activation::Vector(a), Activation::Vector(b)) => Activation::Vector(a + b),
+            _ => unreachable!("a checked spec's branches give the same shape"),
+        });
+        sum.unwrap_or_else(|| unreachable!("a block has a branch"))
+    }
+}
+
+fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(array.values.clone(), array.shape.clone()), device)
+}
+
+fn array<const D: usize>(tensor: Tensor<D>) -> Array {
+    let data = tensor.into_data().convert::<f32>();
+    let shape = data.shape().to_vec();
+    let values = data.try_to_vec().unwrap_or_else(|e| unreachable!("converted to f32 just above: {e:?}"));
+    Array { shape, values }
+}

@@ -1,0 +1,209 @@
+//! Figures of a classifier from its probabilities: accuracy with interval, per-class figures, confusion, calibration.
+
+use std::collections::BTreeMap;
+
+use fer_model::Emotion;
+use fer_model::bundle::Score;
+use serde::Serialize;
+
+use crate::training::shards::most_probable;
+
+/// Bins of the reliability diagram and of the expected calibration error (Guo et al. 2017).
+const BINS: usize = 15;
+
+/// A classifier on one split.
+#[derive(Clone, Debug, Serialize)]
+pub struct Metrics {
+    pub samples: usize,
+    pub accuracy: f64,
+    /// 95 % (Wilson 1927).
+    pub accuracy_interval: [f64; 2],
+    /// Mean of the recalls of the emotions that occur.
+    pub balanced_accuracy: f64,
+    /// Mean distance of confidence and accuracy over bins of confidence, weighted by faces.
+    pub ece: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    pub per_class: BTreeMap<Emotion, ClassMetrics>,
+    pub labels: Vec<Emotion>,
+    /// Faces by true label (row) and answer (column), in the order of `labels`.
+    pub confusion: Vec<Vec<usize>>,
+    /// Bins of confidence that hold a face.
+    pub reliability: Vec<Bin>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassMetrics {
+    /// Faces of this label.
+    pub support: usize,
+    /// Share of the answers with this label that are right; null where it was never the answer.
+    pub precision: Option<f64>,
+    /// Share of its faces that were answered so; null where there is none.
+    pub recall: Option<f64>,
+    /// Harmonic mean of both.
+    pub f1: Option<f64>,
+}
+
+/// Faces whose highest probability lies in `(low, low + 1 / BINS]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bin {
+    pub low: f64,
+    pub faces: usize,
+    pub confidence: f64,
+    pub accuracy: f64,
+}
+
+impl Metrics {
+    /// `probabilities` has a row for each of `truth`, over `labels`, of which each of `truth` is one.
+    pub fn of(probabilities: &[Vec<f64>], truth: &[Emotion], labels: &[Emotion]) -> Self {
+        let place = |emotion: &Emotion| labels.iter().position(|label| label == emotion).unwrap_or(0);
+        let samples = truth.len();
+        let mut confusion = vec![vec![0; labels.len()]; labels.len()];
+        let mut bins = vec![(0_usize, 0.0, 0_usize); BINS];
+        let mut loss = 0.0;
+        for (row, emotion) in probabilities.iter().zip(truth) {
+            let (own, answer) = (place(emotion), most_probable(row));
+            confusion[own][answer] += 1;
+            loss -= row[own].max(f64::MIN_POSITIVE).ln();
+            let bin = ((row[answer] * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
+            bins[bin].0 += 1;
+            bins[bin].1 += row[answer];
+            bins[bin].2 += usize::from(own == answer);
+        }
+        let right: usize = (0..labels.len()).map(|i| confusion[i][i]).sum();
+        let reliability: Vec<Bin> = (0..BINS)
+            .filter(|&bin| bins[bin].0 > 0)
+            .map(|bin| {
+                let (faces, confidence, right) = bins[bin];
+                let mean = |sum: f64| sum / faces as f64;
+                let low = bin as f64 / BINS as f64;
+                Bin { low, faces, confidence: mean(confidence), accuracy: mean(right as f64) }
+            })
+            .collect();
+        let per_class: BTreeMap<Emotion, ClassMetrics> = labels
+            .iter()
+            .enumerate()
+            .map(|(i, &label)| {
+                let support: usize = confusion[i].iter().sum();
+                let answered: usize = confusion.iter().map(|row| row[i]).sum();
+                let right = confusion[i][i] as f64;
+                let of = |count: usize| (count > 0).then(|| right / count as f64);
+                let f1 = (support + answered > 0).then(|| 2.0 * right / (support + answered) as f64);
+                (label, ClassMetrics { support, precision: of(answered), recall: of(support), f1 })
+            })
+            .collect();
+        let recalls: Vec<f64> = per_class.values().filter_map(|class| class.recall).collect();
+        let distance = |bin: &Bin| (bin.confidence - bin.accuracy).abs() * bin.faces as f64;
+        let all = samples.max(1) as f64;
+        Self {
+            samples,
+            accuracy: right as f64 / all,
+            accuracy_interval: wilson(right, samples),
+            balanced_accuracy: recalls.iter().sum::<f64>() / recalls.len().max(1) as f64,
+            ece: reliability.iter().map(distance).sum::<f64>() / all,
+            loss: loss / all,
+            per_class,
+            labels: labels.to_vec(),
+            confusion,
+            reliability,
+        }
+    }
+
+    /// What the bundle keeps.
+    pub fn score(&self) -> Score {
+        let recalls = self
+            .per_class
+            .iter()
+            .filter_map(|(emotion, class)| class.recall.map(|recall| (emotion.name().to_owned(), recall)));
+        let confusion = self.confusion.clone();
+        Score { samples: self.samples, accuracy: self.accuracy, recall: recalls.collect(), confusion }
+    }
+}
+
+/// The 95 % score interval of a share (Wilson 1927).
+pub fn wilson(right: usize, of: usize) -> [f64; 2] {
+    const Z: f64 = 1.959_964;
+    if of == 0 {
+        return [0.0, 1.0];
+    }
+    let (n, p) = (of as f64, right as f64 / of as f64);
+    let centre = p + Z * Z / (2.0 * n);
+    let reach = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [centre - reach, centre + reach].map(|bound| bound / (1.0 + Z * Z / n))
+}
+
+/// Softmax of `logits / temperature`.
+pub fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let powers: Vec<f64> =
+        logits.iter().map(|&logit| ((f64::from(logit) - most) / temperature).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// The temperature with the lowest cross-entropy (Guo et al. 2017), between 0.05 and 20: golden-section search over
+/// its logarithm, in which the loss has one minimum.
+pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
+    let loss = |log: f64| -> f64 {
+        let rows = logits.iter().zip(truth);
+        rows.map(|(row, &own)| -softmax(row, log.exp())[own].max(f64::MIN_POSITIVE).ln()).sum()
+    };
+    let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
+    let (mut low, mut high) = (0.05_f64.ln(), 20.0_f64.ln());
+    while high - low > 1e-4 {
+        let (a, b) = (high - golden * (high - low), low + golden * (high - low));
+        if loss(a) < loss(b) { high = b } else { low = a }
+    }
+    ((low + high) / 2.0).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Emotion::{Happy, Neutral, Sad};
+
+    #[test]
+    fn figures_by_hand() {
+        let labels = [Happy, Sad, Neutral];
+        let rows = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.5, 0.3, 0.2], [0.1, 0.8, 0.1]];
+        let rows: Vec<Vec<f64>> = rows.iter().map(|row| row.to_vec()).collect();
+        let metrics = Metrics::of(&rows, &[Happy, Happy, Sad, Sad], &labels);
+        assert_eq!((metrics.samples, metrics.accuracy, metrics.balanced_accuracy), (4, 0.5, 0.5));
+        assert_eq!(metrics.confusion, [[1, 1, 0], [1, 1, 0], [0, 0, 0]]);
+        let happy = &metrics.per_class[&Happy];
+        assert_eq!(
+            (happy.support, happy.precision, happy.recall, happy.f1),
+            (2, Some(0.5), Some(0.5), Some(0.5))
+        );
+        let neutral = &metrics.per_class[&Neutral];
+        assert_eq!((neutral.precision, neutral.recall, neutral.f1), (None, None, None));
+        // Two faces at 0.8 that are right, one at 0.6 and one at 0.5 that are wrong.
+        assert!((metrics.ece - (2.0 * 0.2 + 0.6 + 0.5) / 4.0).abs() < 1e-9, "{}", metrics.ece);
+        assert_eq!(metrics.reliability.len(), 3);
+        let expected = -(0.8_f64.ln() + 0.3_f64.ln() + 0.3_f64.ln() + 0.8_f64.ln()) / 4.0;
+        assert!((metrics.loss - expected).abs() < 1e-9);
+        assert_eq!(metrics.score().recall.len(), 2);
+    }
+
+    /// Against the textbook: 15 of 20.
+    #[test]
+    fn the_interval_is_wilsons() {
+        let [low, high] = wilson(15, 20);
+        assert!((low - 0.5313).abs() < 1e-3 && (high - 0.8881).abs() < 1e-3, "{low} {high}");
+        assert_eq!(wilson(0, 0), [0.0, 1.0]);
+    }
+
+    /// Logits that are three times too large for how often they are right.
+    #[test]
+    fn the_temperature_is_found() {
+        let (mut logits, mut truth) = (Vec::new(), Vec::new());
+        for i in 0..1000 {
+            let margin = (i % 10) as f32 / 3.0;
+            let right = 1.0 / (1.0 + (-f64::from(margin)).exp());
+            logits.push(vec![3.0 * margin, 0.0]);
+            truth.push(usize::from(((i / 10) as f64 + 0.5) / 100.0 >= right));
+        }
+        let temperature = fit_temperature(&logits, &truth);
+        assert!((temperature - 3.0).abs() < 0.1, "{temperature}");
+    }
+}

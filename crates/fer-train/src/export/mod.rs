@@ -1,0 +1,4 @@
+//! A bundle in other forms.
+
+pub mod bundle;
+pub mod keras;

@@ -1,0 +1,262 @@
+//! What a training run is: read from `configs/training/*.json`, overridden on the command line, checked once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use fer_model::Emotion;
+use serde::{Deserialize, Serialize};
+
+use crate::data::augment::Augmentation;
+use crate::training::optimizer::OptimizerConfig;
+use crate::training::schedule::Schedule;
+use crate::training::teacher::Teacher;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// The architecture's JSON.
+    pub model: PathBuf,
+    /// Weights to start from, see [`crate::training::initial`]; fresh ones if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
+    /// The FER-2013 CSV.
+    pub data: PathBuf,
+    /// FER+ votes, a row for each of the data's: what training rows are to answer instead of their label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// A bundle whose answers to the training rows are learned beside their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Teacher>,
+    /// Leaves training rows out that stand in PublicTest or PrivateTest too, see `fer-train audit`.
+    #[serde(default)]
+    pub leave_out_copies: bool,
+    /// Which faces choose the best epoch.
+    #[serde(default)]
+    pub validation: Validation,
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Faces a step; an incomplete last mini-batch is left out, shuffled in again next epoch.
+    pub batch_size: usize,
+    pub optimizer: OptimizerConfig,
+    /// Peak of the schedule.
+    pub learning_rate: f64,
+    /// Steps in which the rate rises in a line to its peak.
+    #[serde(default)]
+    pub warmup_steps: usize,
+    pub schedule: Schedule,
+    /// Largest norm of the gradient over all parameters; longer ones are scaled down to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_clip: Option<f64>,
+    /// Decay of the weights' exponential moving average, which is then what is validated and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Ends the run after so many epochs without a better validation accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<usize>,
+    /// Probability mass spread evenly over the classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Bundles kept from the ends of so many even parts of the run, for `fer-train ensemble`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub snapshots: usize,
+    /// Factors of the classes' losses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
+    /// Random views of the faces.
+    pub augmentation: Augmentation,
+    /// Weights, order, views and dropout follow from it.
+    pub seed: u64,
+}
+
+/// Which faces choose the best epoch, reduce the rate and stop the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Validation {
+    /// The competition's public test; all training rows train.
+    #[default]
+    PublicTest,
+    /// This share of each class of the training rows, drawn by the run's seed; the others train.
+    Stratified {
+        #[serde(default = "a_fifth")]
+        share: f64,
+    },
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn a_fifth() -> f64 {
+    0.2
+}
+
+impl Validation {
+    /// The name of its score in the bundle.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PublicTest => "PublicTest",
+            Self::Stratified { .. } => "validation",
+        }
+    }
+}
+
+/// Factors of the classes' losses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeights {
+    /// Inverse to how often a class occurs, one on average over the faces.
+    Balanced,
+    /// By emotion; one where it is not named.
+    Each(BTreeMap<Emotion, f64>),
+}
+
+impl TrainingConfig {
+    /// Reads a file; each of `overrides`, `key=value` with a dot between nested keys and a value in JSON (or plain
+    /// text), replaces a field.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let wrong = || format!("{} is not a training config", path.display());
+        let mut json: serde_json::Value = serde_json::from_str(&text).with_context(wrong)?;
+        for given in overrides {
+            set(&mut json, given)?;
+        }
+        serde_json::from_value(json).with_context(wrong)
+    }
+
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.epochs > 0, "epochs is 0; expected at least 1");
+        ensure!(self.batch_size > 1, "batch_size is {}; expected at least 2", self.batch_size);
+        let within = |name: &str, value: f64, low: f64, high: f64| {
+            if value.is_finite() && value >= low && value < high {
+                return Ok(());
+            }
+            bail!("{name} is {value}; expected {low} to below {high}")
+        };
+        ensure!(self.learning_rate != 0.0, "learning_rate is 0; nothing would be learned");
+        within("learning_rate", self.learning_rate, 0.0, 100.0)?;
+        within("label_smoothing", self.label_smoothing, 0.0, 1.0)?;
+        self.teacher.as_ref().map_or(Ok(()), Teacher::check)?;
+        within("ema", self.ema.unwrap_or(0.0), 0.0, 1.0)?;
+        ensure!(self.gradient_clip.is_none_or(|most| most > 0.0), "gradient_clip is not above 0");
+        ensure!(self.early_stopping != Some(0), "early_stopping is 0; expected at least 1 epoch");
+        ensure!(
+            self.snapshots == 0 || self.epochs.is_multiple_of(self.snapshots),
+            "snapshots is {}, which does not divide the {} epochs",
+            self.snapshots,
+            self.epochs
+        );
+        if let Validation::Stratified { share } = self.validation {
+            ensure!(
+                share > 0.0 && share < 1.0,
+                "validation.share is {share}; expected between 0 and 1, without both"
+            );
+        }
+        if let Some(ClassWeights::Each(weights)) = &self.class_weights {
+            for (emotion, weight) in weights {
+                let ok = weight.is_finite() && *weight > 0.0;
+                ensure!(ok, "class_weights: {} is {weight}; expected a number above 0", emotion.name());
+            }
+        }
+        self.optimizer.check()?;
+        self.schedule.check()?;
+        self.augmentation.check().map_err(anyhow::Error::msg)
+    }
+}
+
+/// Puts a value at a path of keys.
+fn set(json: &mut serde_json::Value, given: &str) -> Result<()> {
+    let (path, value) = given
+        .split_once('=')
+        .with_context(|| format!("--set {given}: expected key=value, such as optimizer.momentum=0.95"))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned()));
+    let mut place = json;
+    for key in path.split('.') {
+        if !place.is_object() {
+            *place = serde_json::json!({});
+        }
+        place = place
+            .as_object_mut()
+            .unwrap_or_else(|| unreachable!("made one just above"))
+            .entry(key)
+            .or_insert(serde_json::Value::Null);
+    }
+    *place = value;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/training/cnn6.json")
+    }
+
+    fn config() -> TrainingConfig {
+        TrainingConfig::read(&path(), &[]).unwrap()
+    }
+
+    #[test]
+    fn every_config_holds() {
+        for entry in std::fs::read_dir(path().parent().unwrap()).unwrap() {
+            let file = entry.unwrap().path();
+            let config = TrainingConfig::read(&file, &[]).unwrap();
+            config.check().unwrap();
+            let model = path().parent().unwrap().join("../..").join(&config.model);
+            assert!(model.is_file(), "{} names {}", file.display(), model.display());
+        }
+    }
+
+    #[test]
+    fn any_field_can_be_set() {
+        let set = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|&text| text.to_owned()).collect();
+            TrainingConfig::read(&path(), &given)
+        };
+        let changed = set(&[
+            "epochs=3",
+            "optimizer={\"kind\": \"adam\"}",
+            "validation.kind=stratified",
+            "augmentation.flip=0",
+            "class_weights=balanced",
+            "model=other.json",
+        ])
+        .unwrap();
+        assert_eq!((changed.epochs, changed.augmentation.flip), (3, 0.0));
+        assert!(matches!(changed.optimizer, OptimizerConfig::Adam { beta_1: 0.9, .. }));
+        assert_eq!(changed.validation, Validation::Stratified { share: 0.2 });
+        assert_eq!(changed.class_weights, Some(ClassWeights::Balanced));
+        assert_eq!(changed.model, Path::new("other.json"));
+        let refusal = |given: &str| format!("{:#}", set(&[given]).unwrap_err());
+        assert!(refusal("epoch=3").contains("unknown field `epoch`"), "{}", refusal("epoch=3"));
+        assert!(refusal("epochs").contains("expected key=value"));
+        assert!(refusal("optimizer.kind=sdg").contains("sdg"));
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let wrong = |change: fn(&mut TrainingConfig)| {
+            let mut config = config();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(wrong(|c| c.learning_rate = f64::NAN).contains("learning_rate is NaN"));
+        assert!(wrong(|c| c.learning_rate = 0.0).contains("learning_rate is 0"));
+        assert!(wrong(|c| c.batch_size = 0).contains("batch_size is 0"));
+        assert!(wrong(|c| c.ema = Some(1.0)).contains("ema is 1"));
+        let teacher = |c: &mut TrainingConfig| {
+            c.teacher = Some(Teacher { bundle: PathBuf::new(), share: 1.5, temperature: 1.0 });
+        };
+        assert!(wrong(teacher).contains("teacher.share is 1.5"));
+        assert!(wrong(|c| c.snapshots = 7).contains("snapshots is 7, which does not divide the 36 epochs"));
+        assert!(wrong(|c| c.augmentation.scale = 2.0).contains("augmentation.scale is 2"));
+        assert!(wrong(|c| c.augmentation.mixup = -1.0).contains("augmentation.mixup is -1"));
+        assert!(wrong(|c| c.validation = Validation::Stratified { share: 1.0 }).contains("share is 1"));
+        let weights = |c: &mut TrainingConfig| {
+            c.class_weights = Some(ClassWeights::Each(BTreeMap::from([(Emotion::Sad, 0.0)])));
+        };
+        assert!(wrong(weights).contains("class_weights: sad is 0"));
+    }
+}

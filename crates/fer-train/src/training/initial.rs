@@ -1,0 +1,208 @@
+//! Weights to start from: fresh ones, a bundle's, or a pretrained MobileNetV2 under torchvision's names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use fer_model::NetworkSpec;
+use fer_model::spec::{LayerSpec, Step};
+use fer_model::weights::{Arrays, Weights, read_arrays};
+
+/// What a file gave to a network.
+#[derive(Debug)]
+pub struct Initial {
+    pub weights: Weights,
+    /// Tensors of the network that the file does not have: fresh.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the network has no place for.
+    pub unused: Vec<String>,
+}
+
+/// `seed` is for what is fresh.
+pub fn read(path: &Path, spec: &NetworkSpec, seed: u64) -> Result<Initial> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&bytes, spec, seed).with_context(|| format!("{} does not start a {}", path.display(), spec.name()))
+}
+
+fn parse(bytes: &[u8], spec: &NetworkSpec, seed: u64) -> Result<Initial> {
+    // PyTorch's counter beside the running statistics; an integer, which no network here needs.
+    let arrays = read_arrays(bytes, |name| !name.ends_with("num_batches_tracked"))?;
+    if !arrays.keys().any(|name| name.starts_with("features.")) {
+        let weights = Weights::new(spec.architecture(), arrays)?;
+        return Ok(Initial { weights, missing: Vec::new(), unused: Vec::new() });
+    }
+    let places = torchvision_places(&spec.architecture().steps());
+    let place = |name: &str| {
+        let (layer, role) = name.rsplit_once('.')?;
+        Some(format!("{}.{role}", places.get(layer)?))
+    };
+    let (mut found, mut unused) = (Arrays::new(), Vec::new());
+    for (name, array) in arrays {
+        match place(&name) {
+            Some(place) => drop(found.insert(place, array)),
+            None => unused.push(name),
+        }
+    }
+    ensure!(!found.is_empty(), "none of its tensors has a place in this network");
+    let mut missing = Vec::new();
+    for (name, fresh) in Weights::init(spec.architecture(), seed).iter() {
+        if !found.contains_key(name) {
+            missing.push(name.to_owned());
+            found.insert(name.to_owned(), fresh.clone());
+        }
+    }
+    Ok(Initial { weights: Weights::new(spec.architecture(), found)?, missing, unused })
+}
+
+/// Names of torchvision's `mobilenet_v2` (its layers with numbers) to ours. There a convolution with batch norm and
+/// activation, and an inverted residual, is one of the `features`; in the residual the last convolution has no
+/// activation, and it and its norm stand for themselves. Its classifier has no place: the head stays fresh.
+fn torchvision_places(steps: &[Step]) -> BTreeMap<String, String> {
+    let mut places = BTreeMap::new();
+    let (mut feature, mut rest) = (0, steps);
+    while let [step, behind @ ..] = rest {
+        rest = behind;
+        match step.layer {
+            LayerSpec::Conv { .. } => {
+                places.insert(format!("features.{feature}.0"), step.name.clone());
+                if let Some(norm) = norm_of(behind) {
+                    places.insert(format!("features.{feature}.1"), norm.name.clone());
+                }
+            }
+            LayerSpec::InvertedResidual { .. } => {
+                let body = step.branches.first().map_or(&[][..], Vec::as_slice);
+                residual(&format!("features.{feature}.conv"), body, &mut places);
+            }
+            LayerSpec::Dense { .. } => break,
+            _ => continue,
+        }
+        feature += 1;
+    }
+    places
+}
+
+fn residual(prefix: &str, body: &[Step], places: &mut BTreeMap<String, String>) {
+    let mut number = 0;
+    for (index, step) in body.iter().enumerate() {
+        let behind = &body[index + 1..];
+        let (LayerSpec::Conv { .. }, Some(norm)) = (&step.layer, norm_of(behind)) else { continue };
+        let activated = behind.get(1).is_some_and(|next| next.layer == LayerSpec::Relu6);
+        let names = if activated {
+            [format!("{prefix}.{number}.0"), format!("{prefix}.{number}.1")]
+        } else {
+            [format!("{prefix}.{number}"), format!("{prefix}.{}", number + 1)]
+        };
+        places.extend(names.into_iter().zip([step.name.clone(), norm.name.clone()]));
+        number += 1;
+    }
+}
+
+fn norm_of(behind: &[Step]) -> Option<&Step> {
+    behind.first().filter(|next| next.layer == LayerSpec::BatchNorm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fer_model::weights::{Array, WeightsDtype, write_arrays};
+
+    fn spec() -> NetworkSpec {
+        NetworkSpec::from_json(include_str!("../../../../configs/models/mobilenet-v2.json")).unwrap()
+    }
+
+    /// A batch norm's four tensors of so many channels, all holding `value`.
+    fn norm(file: &mut Arrays, name: &str, channels: usize, value: f32) {
+        for role in ["weight", "bias", "running_mean", "running_var"] {
+            let array = Array { shape: vec![channels], values: vec![value; channels] };
+            file.insert(format!("{name}.{role}"), array);
+        }
+    }
+
+    fn conv(file: &mut Arrays, name: &str, shape: [usize; 4], value: f32) {
+        let values = vec![value; shape.iter().product()];
+        file.insert(format!("{name}.weight"), Array { shape: shape.to_vec(), values });
+    }
+
+    /// torchvision's `mobilenet_v2().state_dict()`: names and shapes; each convolution holds its own number.
+    fn torchvision() -> Arrays {
+        let mut file = Arrays::new();
+        let mut count = 0.0;
+        let mut pair = |file: &mut Arrays, names: [String; 2], shape: [usize; 4]| {
+            count += 1.0;
+            conv(file, &names[0], shape, count);
+            norm(file, &names[1], shape[0], count);
+        };
+        let both = |prefix: &str| [format!("{prefix}.0"), format!("{prefix}.1")];
+        pair(&mut file, both("features.0"), [32, 3, 3, 3]);
+        let (mut feature, mut channels) = (0, 32);
+        for (expansion, wide, blocks) in
+            [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]
+        {
+            for _ in 0..blocks {
+                feature += 1;
+                let prefix = format!("features.{feature}.conv");
+                let hidden = channels * expansion;
+                let mut at = 0;
+                if expansion > 1 {
+                    pair(&mut file, both(&format!("{prefix}.0")), [hidden, channels, 1, 1]);
+                    at = 1;
+                }
+                pair(&mut file, both(&format!("{prefix}.{at}")), [hidden, 1, 3, 3]);
+                let last = [format!("{prefix}.{}", at + 1), format!("{prefix}.{}", at + 2)];
+                pair(&mut file, last, [wide, hidden, 1, 1]);
+                channels = wide;
+            }
+        }
+        pair(&mut file, both("features.18"), [1280, 320, 1, 1]);
+        file.insert(
+            "classifier.1.weight".into(),
+            Array { shape: vec![1000, 1280], values: vec![0.0; 1_280_000] },
+        );
+        file.insert("classifier.1.bias".into(), Array { shape: vec![1000], values: vec![0.0; 1000] });
+        file
+    }
+
+    fn bytes(arrays: &Arrays) -> Vec<u8> {
+        write_arrays(arrays.iter().map(|(name, array)| (name.clone(), array)), WeightsDtype::F32).unwrap()
+    }
+
+    #[test]
+    fn torchvisions_names_find_their_places_and_the_head_stays_fresh() {
+        let file = torchvision();
+        assert_eq!(file.len(), 52 * 5 + 2, "as many as torchvision has, without its counters");
+        let Initial { weights, missing, unused } = parse(&bytes(&file), &spec(), 9).unwrap();
+        assert_eq!(unused, ["classifier.1.bias", "classifier.1.weight"]);
+        let head =
+            [25, 27, 29].map(|layer| [format!("layers.{layer}.bias"), format!("layers.{layer}.weight")]);
+        assert_eq!(missing, head.concat());
+        let first = |name: &str| weights.get(name).values[0];
+        // In the order of the file: the stem, the block without expansion, the first with one, the last convolution.
+        let expected = [
+            ("layers.0.weight", 1.0),
+            ("layers.1.running_var", 1.0),
+            ("layers.3.body.0.weight", 2.0),
+            ("layers.3.body.4.bias", 3.0),
+            ("layers.4.body.0.weight", 4.0),
+            ("layers.4.body.3.weight", 5.0),
+            ("layers.4.body.6.weight", 6.0),
+            ("layers.4.body.7.running_mean", 6.0),
+            ("layers.20.weight", 52.0),
+            ("layers.21.weight", 52.0),
+        ];
+        assert_eq!(expected.map(|(name, _)| (name, first(name))), expected);
+        let fresh = Weights::init(spec().architecture(), 9);
+        assert_eq!(weights.get("layers.29.weight"), fresh.get("layers.29.weight"));
+    }
+
+    #[test]
+    fn other_networks_files_are_refused() {
+        let refusal =
+            |file: &Arrays, spec: &NetworkSpec| format!("{:#}", parse(&bytes(file), spec, 9).unwrap_err());
+        let mut wrong = torchvision();
+        conv(&mut wrong, "features.18.0", [1280, 320, 3, 3], 1.0);
+        assert!(refusal(&wrong, &spec()).contains("'layers.20.weight' has shape [1280, 320, 3, 3]"));
+        let mut vgg = Arrays::new();
+        conv(&mut vgg, "features.99.0", [64, 3, 3, 3], 1.0);
+        assert!(refusal(&vgg, &spec()).contains("none of its tensors has a place"));
+    }
+}
