@@ -1,13 +1,13 @@
 //! `fer-train detector`: trains the three nets of the face detector, and measures any MTCNN.
 
-mod annotations;
-mod complete;
-mod config;
-mod evaluate;
-mod mine;
-mod nets;
-mod samples;
-mod train;
+pub mod annotations;
+pub mod complete;
+pub mod config;
+pub mod evaluate;
+pub mod mine;
+pub mod nets;
+pub mod samples;
+pub mod train;
 
 use std::path::{Path, PathBuf};
 
