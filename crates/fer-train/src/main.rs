@@ -2,6 +2,8 @@
 
 #![recursion_limit = "256"]
 
+mod commands;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -13,9 +15,11 @@ use fer_train::export::bundle::{self as export, Format};
 use fer_train::report::compare;
 use fer_train::report::summary::Summary;
 use fer_train::training::config::TrainingConfig;
-use fer_train::training::device::ComputeArgs;
 use fer_train::training::train;
-use fer_train::{detector, open_bundle, read_spec};
+use fer_train::{open_bundle, read_spec};
+
+use commands::compute::ComputeArgs;
+use commands::detector;
 
 /// Big short-lived tensors on several threads: the system's allocator gives the pages back and fetches them
 /// again at every step.
@@ -56,7 +60,7 @@ enum Command {
     Export(ExportArgs),
     /// Train or measure the face detector.
     #[command(subcommand)]
-    Detector(detector::Command),
+    Detector(detector::DetectorCommand),
 }
 
 #[derive(Args)]

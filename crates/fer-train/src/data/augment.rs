@@ -183,7 +183,7 @@ mod tests {
             let spec = spec(&json);
             let view = still().view(&face, &spec, 1);
             let size = spec.preprocessing().face_size(spec.input());
-            let crop = fer_model::FaceCrop::from_square(&face, SIDE, size).unwrap();
+            let crop = fer_image::FaceCrop::from_square(&face, SIDE, size).unwrap();
             let mut pixels = Vec::new();
             spec.preprocessing().apply(crop.luma(), spec.input(), &mut pixels);
             assert_eq!((view.len(), pixels.len()), (side * side, side * side));

@@ -42,8 +42,11 @@ pub struct Compute {
     pub name: String,
 }
 
-/// Opens the device; `threads` is for the CPU, 0 meaning all cores.
-fn open(choice: DeviceChoice, threads: usize) -> Result<Compute> {
+/// Opens the device. `threads` is the number of CPU threads; 0 uses all cores.
+///
+/// # Errors
+/// If a GPU was asked for and none is found.
+pub fn open(choice: DeviceChoice, threads: usize) -> Result<Compute> {
     let cpu = || {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = if threads == 0 { cores } else { threads };
