@@ -116,12 +116,12 @@ fn the_reference_networks_are_a_drop_in() {
     }
 }
 
-fn sees_the_sample(detector: &mut Detector, bounding_box: [f32; 4], landmarks: [[f32; 2]; 5]) {
+fn sees_the_sample(detector: &mut Detector, expected: [f32; 4], landmarks: [[f32; 2]; 5]) {
     let faces = detector.detect(&sample()).unwrap();
     assert_eq!(faces.len(), 1, "{faces:?}");
     let BoundingBox { x, y, width, height } = faces[0].bounding_box;
     let found = [x, y, x + width, y + height];
-    assert!(found.iter().zip(bounds).all(|(a, b)| (a - b).abs() <= 1.0), "{found:?} is not {bounds:?}");
+    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1.0), "{found:?} is not {expected:?}");
     for (found, golden) in points(&faces[0]).iter().zip(landmarks) {
         let far = (found[0] - golden[0]).hypot(found[1] - golden[1]);
         assert!(far <= 1.5, "{:?} are not {landmarks:?}", points(&faces[0]));
