@@ -2,13 +2,19 @@
 //!
 //! actix's threads speak HTTP and never run a network; the pool's threads run networks and know no HTTP.
 
-mod access;
-mod api;
+mod config;
 mod error;
+mod guard;
+mod inference;
+mod live;
 mod metrics;
-mod options;
+mod music;
+mod observe;
 mod page;
+mod resource;
+mod routes;
 mod startup;
+mod state;
 mod tls;
 
 use std::io::IsTerminal;
@@ -21,8 +27,8 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result};
 
-use crate::options::LogFormat;
-pub use crate::options::Options;
+use crate::config::LogFormat;
+pub use crate::config::Options;
 
 /// Serves until SIGTERM or Ctrl-C. `listening` is called once for each address, such as `http://127.0.0.1:8080`, with the model
 /// and the engine in words.
@@ -38,9 +44,9 @@ pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
             .app_data(state.clone())
             .wrap(cors(&state.cors_origins))
             .wrap(page::security_headers())
-            .wrap(from_fn(metrics::observe))
+            .wrap(from_fn(observe::observe))
             .configure(page::routes)
-            .configure(api::routes)
+            .configure(routes::routes)
             .default_service(web::to(error::not_found))
     })
     .workers(2)
@@ -100,7 +106,7 @@ fn cors(origins: &[String]) -> Cors {
 }
 
 /// Until it is told to stop; then what is under way is finished within the bound.
-async fn run(server: actix_web::dev::Server, service: Arc<startup::Service>) -> std::io::Result<()> {
+async fn run(server: actix_web::dev::Server, service: Arc<state::Service>) -> std::io::Result<()> {
     let handle = server.handle();
     let stop = async move {
         told_to_stop().await;

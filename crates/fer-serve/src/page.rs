@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpResponse, web};
 
-use crate::api::only;
+use crate::resource::only;
 
 /// A file of the page: its path, type and content.
 type File = (&'static str, &'static str, &'static str);

@@ -1,6 +1,7 @@
 //! From options to a service that can answer, or one line that says why not.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,61 +13,17 @@ use fer_pool::Workers;
 use fer_vision::{Analyzer, AnalyzerConfig};
 use tokio::sync::watch;
 
-use crate::access::Access;
-use crate::api::{BodyLimits, Connections, Library};
+use crate::config::Options;
+use crate::guard::access::Access;
+use crate::live::connections::ConnectionLimits;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::music::Library;
+use crate::state::{BodyLimits, LiveLimits, Service};
 
 const MODEL_JSON: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/model.json"));
 const WEIGHTS: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/weights.safetensors"));
-
-/// What all requests share.
-pub(crate) struct Service {
-    pub(crate) workers: Workers<Analyzer>,
-    pub(crate) bundle: Bundle,
-    pub(crate) engine: Engine,
-    pub(crate) body: BodyLimits,
-    /// Of all images of a batch together.
-    pub(crate) batch: BodyLimits,
-    pub(crate) access: Access,
-    pub(crate) metrics: Metrics,
-    /// Pages of these origins may use the API; those of our own may anyway.
-    pub(crate) cors_origins: Vec<String>,
-    /// Fewest faces of a group report, where such are offered.
-    pub(crate) group_min_faces: Option<u32>,
-    pub(crate) music: Library,
-    pub(crate) limits: LiveLimits,
-    pub(crate) live: Connections,
-    /// True from the moment in which the server is told to stop.
-    pub(crate) stopping: watch::Sender<bool>,
-}
-
-/// On live connections.
-#[derive(Clone, Copy)]
-pub(crate) struct LiveLimits {
-    pub(crate) live_connections: usize,
-    pub(crate) live_per_client: usize,
-    /// Without a frame.
-    pub(crate) live_idle: Duration,
-}
-
-impl Service {
-    /// From now on the server finishes what it has, and is not ready for more.
-    pub(crate) fn drain(&self) {
-        self.stopping.send_replace(true);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        *self.stopping.borrow()
-    }
-
-    /// For the start-up line.
-    pub(crate) fn describe(&self) -> String {
-        format!("model {}, engine {}", self.bundle.name(), self.engine.describe())
-    }
-}
 
 pub(crate) fn service(options: &Options) -> Result<Service> {
     let detector = match &options.detector {
@@ -95,8 +52,10 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         Analyzer::new(&opened, &detector, &model, config.clone())
     })?;
     let limits = LiveLimits {
-        live_connections: options.live_connections,
-        live_per_client: options.live_per_client,
+        connections: ConnectionLimits {
+            total: options.live_connections,
+            per_client: options.live_per_client,
+        },
         live_idle: Duration::from_secs(options.live_idle_seconds),
     };
     Ok(Service {
@@ -115,7 +74,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         group_min_faces: options.group_report.then_some(options.group_min_faces),
         music: options.music.as_deref().map(Library::scan).transpose()?.unwrap_or_default(),
         limits,
-        live: Connections::default(),
+        live: Arc::default(),
         stopping: watch::Sender::new(false),
     })
 }

@@ -7,10 +7,11 @@ use fer_model::Probabilities;
 use fer_vision::{Analyzer, FaceAnalysis, Timing};
 use serde_json::{Map, Value, json};
 
+use super::body;
 use super::native::{analysis, uncached};
-use super::{BodyLimits, body, run};
 use crate::error::ApiError;
-use crate::startup::Service;
+use crate::inference::run;
+use crate::state::{BodyLimits, Service};
 
 /// An error with the peer's key `exception` beside ours.
 #[derive(Debug, thiserror::Error)]

@@ -1,31 +1,27 @@
 //! The API: our own routes (`/v1/…`), those of peers whose clients need not change, and what operators ask.
 
 mod body;
-mod live;
+mod metrics;
 mod music;
 mod native;
 mod peers;
 
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, web};
-use fer_pool::Lane;
-use fer_vision::Analyzer;
-use tokio::sync::oneshot;
+use actix_web::web;
 
-use crate::access;
-use crate::error::ApiError;
-use crate::startup::Service;
+use crate::resource::only;
+use crate::{guard, live};
 
 /// What operators ask is open to all who reach the port, like the page's files. Everything else passes the guard, whatever its path
 /// looks like: this scope matches all that nothing before it did.
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(only("/metrics", "GET", web::get().to(crate::metrics::metrics)))
+        .service(only("/metrics", "GET", web::get().to(metrics::metrics)))
         .service(only("/healthz", "GET", web::get().to(native::healthz)))
         .service(only("/readyz", "GET", web::get().to(native::readyz)))
         .service(
             web::scope("")
-                .wrap(from_fn(access::guard))
+                .wrap(from_fn(guard::guard))
                 .service(only("/v1/analyze", "POST", web::post().to(native::analyze)))
                 .service(only("/v1/annotate", "POST", web::post().to(native::annotate)))
                 .service(only("/v1/batch", "POST", web::post().to(native::batch)))
@@ -38,38 +34,6 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         );
 }
 
-/// A resource that answers other methods with our error.
-pub(crate) fn only(path: &str, method: &'static str, route: actix_web::Route) -> actix_web::Resource {
-    web::resource(path).route(route).default_service(web::to(move || async move {
-        Err::<HttpResponse, _>(ApiError::MethodNotAllowed(method))
-    }))
-}
-
-pub(crate) use body::BodyLimits;
-pub(crate) use live::Connections;
-pub(crate) use music::Library;
-
-/// Work on a photo, and its answer; refused at once where all are busy and the queue is full.
-async fn run<T, F>(service: &Service, work: F) -> Result<T, ApiError>
-where
-    T: Send + 'static,
-    F: FnOnce(&mut Analyzer) -> Result<T, ApiError> + Send + 'static,
-{
-    run_in(service, Lane::Photo, work).await
-}
-
-/// The same in a lane.
-async fn run_in<T, F>(service: &Service, lane: Lane, work: F) -> Result<T, ApiError>
-where
-    T: Send + 'static,
-    F: FnOnce(&mut Analyzer) -> Result<T, ApiError> + Send + 'static,
-{
-    let (send, receive) = oneshot::channel();
-    // A client that went away no longer receives.
-    service.workers.submit(lane, move |analyzer| drop(send.send(work(analyzer))))?;
-    receive.await.map_err(|_| ApiError::Internal)?
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::StatusCode;
@@ -79,6 +43,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Options;
+    use crate::error::ApiError;
+    use crate::inference::run;
+    use crate::state::Service;
 
     async fn panics(service: web::Data<Service>) -> Result<String, ApiError> {
         run(&service, |_| panic!("as a network might")).await
@@ -87,7 +55,7 @@ mod tests {
     /// Its caller is told, the photos behind it are answered by a new worker, and operators see it.
     #[actix_web::test]
     async fn a_worker_that_panics_is_replaced() {
-        let options = crate::options::Options::parse_from(["fer-serve", "--workers", "1"]);
+        let options = Options::parse_from(["fer-serve", "--workers", "1"]);
         let service = web::Data::new(crate::startup::service(&options).unwrap());
         let app =
             App::new().app_data(service.clone()).route("/panic", web::post().to(panics)).configure(routes);

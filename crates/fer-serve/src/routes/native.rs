@@ -11,9 +11,10 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 use serde_json::{Value, json};
 
-use super::{body, run};
+use super::body;
 use crate::error::ApiError;
-use crate::startup::Service;
+use crate::inference::run;
+use crate::state::Service;
 
 /// Of an annotated photo.
 const JPEG_QUALITY: u8 = 90;

@@ -4,9 +4,9 @@
 //! A connection has one frame in work and at most one waiting: when the client is faster, the newest frame wins and those
 //! that were passed over are counted. Tracks and smoothing are the connection's own.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+pub(crate) mod connections;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::{Uri, header};
@@ -18,9 +18,11 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
 
-use super::run_in;
 use crate::error::ApiError;
-use crate::startup::Service;
+use crate::inference::run_in;
+use crate::state::Service;
+
+use self::connections::Slot;
 
 /// In which a connection without a key must send it: its place is one that others want.
 const KEY_TIME: Duration = Duration::from_secs(5);
@@ -28,53 +30,7 @@ const KEY_TIME: Duration = Duration::from_secs(5);
 /// While the lane is full, a frame asks again so often, unless a newer one takes its place.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
-/// How many connections there are, and of whom.
-#[derive(Default)]
-pub(crate) struct Connections(Mutex<HashMap<IpAddr, usize>>);
-
-impl Connections {
-    pub(crate) fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
-    }
-}
-
-/// A connection's place; free again when dropped.
-struct Place {
-    service: Arc<Service>,
-    client: IpAddr,
-}
-
-impl Place {
-    fn take(service: &Arc<Service>, client: IpAddr) -> Result<Self, ApiError> {
-        let mut open = service.live.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let limits = service.limits;
-        if open.values().sum::<usize>() >= limits.live_connections {
-            return Err(ApiError::TooManyConnections("all live connections are taken".to_owned()));
-        }
-        let own = open.entry(client).or_default();
-        if *own >= limits.live_per_client {
-            return Err(ApiError::TooManyConnections(format!(
-                "this client has {own} live connections already"
-            )));
-        }
-        *own += 1;
-        Ok(Self { service: Arc::clone(service), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.service.live.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.client) {
-            *own -= 1;
-            if *own == 0 {
-                open.remove(&self.client);
-            }
-        }
-    }
-}
-
-pub(super) async fn live(
+pub(crate) async fn live(
     service: web::Data<Service>,
     request: HttpRequest,
     payload: web::Payload,
@@ -84,12 +40,12 @@ pub(super) async fn live(
     let client = service.access.client(&request);
     // The guard lets a connection without a key through; then its first message is the key.
     let admitted = service.access.admits(request.headers()) == Some(true);
-    let place = Place::take(&service, client)?;
+    let slot = service.live.open(client, service.limits.connections)?;
     let (response, session, messages) =
         actix_ws::handle(&request, payload).map_err(|e| ApiError::BadRequest(e.to_string()))?;
     let most = service.body.bytes;
     let messages = messages.max_frame_size(most).aggregate_continuations().max_continuation_size(most);
-    let connection = Connection::new(session, place, admitted);
+    let connection = Connection::new(session, service, slot, admitted);
     actix_web::rt::spawn(connection.serve(messages));
     Ok(response)
 }
@@ -114,7 +70,9 @@ struct Frame {
 
 struct Connection {
     session: Session,
-    place: Place,
+    service: Arc<Service>,
+    /// Freed when the connection ends.
+    _slot: Slot,
     started: Instant,
     frames: u64,
     dropped: u64,
@@ -129,17 +87,27 @@ struct Connection {
 type Outcome = (Frame, Result<(Analysis, Thumbnail), ApiError>);
 
 impl Connection {
-    fn new(session: Session, place: Place, admitted: bool) -> Self {
+    fn new(session: Session, service: Arc<Service>, slot: Slot, admitted: bool) -> Self {
         let (started, tracker) = (Instant::now(), Tracker::default());
-        Self { session, place, started, frames: 0, dropped: 0, waiting: None, tracker, admitted }
+        Self {
+            session,
+            service,
+            _slot: slot,
+            started,
+            frames: 0,
+            dropped: 0,
+            waiting: None,
+            tracker,
+            admitted,
+        }
     }
 
     /// Until one side ends it; says why where it is this one.
     async fn serve(mut self, mut messages: actix_ws::AggregatedMessageStream) {
-        let mut stopping = self.place.service.stopping.subscribe();
+        let mut stopping = self.service.stopping.subscribe();
         let mut work: Option<std::pin::Pin<Box<dyn Future<Output = Outcome>>>> = None;
         let reason = loop {
-            let idle = self.place.service.limits.live_idle;
+            let idle = self.service.limits.live_idle;
             let idle = if self.admitted { idle } else { idle.min(KEY_TIME) };
             let event = {
                 let mut answered = match &mut work {
@@ -173,7 +141,7 @@ impl Connection {
                         work = Some(self.analyze(frame));
                     } else if self.waiting.replace(frame).is_some() {
                         self.dropped += 1;
-                        self.place.service.metrics.dropped_frames.inc();
+                        self.service.metrics.dropped_frames.inc();
                     }
                 }
                 Event::Message(Some(Ok(AggregatedMessage::Ping(bytes)))) => {
@@ -211,11 +179,11 @@ impl Connection {
     fn is_key(&self, message: &str) -> bool {
         let json: Option<Value> = serde_json::from_str(message).ok();
         let key = json.as_ref().and_then(|json| json["api_key"].as_str());
-        key.is_some_and(|key| self.place.service.access.opens(key))
+        key.is_some_and(|key| self.service.access.opens(key))
     }
 
     fn analyze(&self, frame: Frame) -> std::pin::Pin<Box<dyn Future<Output = Outcome>>> {
-        let service = Arc::clone(&self.place.service);
+        let service = Arc::clone(&self.service);
         Box::pin(async move {
             loop {
                 let bytes = frame.bytes.clone();
@@ -245,7 +213,7 @@ impl Connection {
                 return json;
             }
         };
-        self.place.service.metrics.picture(&analysis.timing_ms);
+        self.service.metrics.picture(&analysis.timing_ms);
         let tracked = self.tracker.update(time, &thumbnail, &analysis.faces);
         let mut whole = serde_json::to_value(&analysis).unwrap_or(Value::Null);
         let faces = whole["faces"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();

@@ -5,17 +5,11 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::middleware::Next;
-use actix_web::{HttpRequest, ResponseError, web};
 use anyhow::{Context, Result, ensure};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use subtle::ConstantTimeEq;
-
-use crate::error::ApiError;
-use crate::startup::Service;
 
 /// Clients that were not heard of for a while are forgotten after so many requests.
 const CLEAN_UP: usize = 4096;
@@ -74,7 +68,7 @@ impl Access {
     }
 
     /// Counts a request; an error with the seconds to wait where there were too many.
-    fn count(&self, client: IpAddr) -> Result<(), u64> {
+    pub(crate) fn count(&self, client: IpAddr) -> Result<(), u64> {
         let Some(rate) = &self.rate else { return Ok(()) };
         if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLEAN_UP) {
             rate.retain_recent();
@@ -98,29 +92,6 @@ fn read_keys(path: &Path) -> Result<Vec<String>> {
         );
     }
     Ok(keys)
-}
-
-/// Refuses who has no key or asks too often. A live connection may bring its key in the first message, because browsers cannot
-/// send it earlier.
-pub(crate) async fn guard(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    if let Some(service) = request.app_data::<web::Data<Service>>() {
-        let access = &service.access;
-        let refused = match access.count(access.client(request.request())) {
-            Err(seconds) => Some(ApiError::TooManyRequests(seconds)),
-            Ok(()) => match access.admits(request.headers()) {
-                Some(true) => None,
-                None if request.path() == "/v1/live" => None,
-                _ => Some(ApiError::NoKey),
-            },
-        };
-        if let Some(error) = refused {
-            return Ok(request.into_response(error.error_response()).map_into_right_body());
-        }
-    }
-    Ok(next.call(request).await?.map_into_left_body())
 }
 
 #[cfg(test)]

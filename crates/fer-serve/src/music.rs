@@ -4,13 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use actix_files::NamedFile;
-use actix_web::{HttpResponse, web};
 use anyhow::{Context, Result, ensure};
 use fer_model::Emotion;
-
-use crate::error::ApiError;
-use crate::startup::Service;
 
 /// What browsers play.
 const EXTENSIONS: [&str; 9] = ["aac", "flac", "m4a", "mp3", "oga", "ogg", "opus", "wav", "weba"];
@@ -52,24 +47,17 @@ impl Library {
         );
         Ok(library)
     }
-}
 
-/// `GET /v1/music`: names of files by emotion; nothing where the server has none.
-pub(super) async fn list(service: web::Data<Service>) -> HttpResponse {
-    let names = |files: &BTreeMap<String, PathBuf>| files.keys().cloned().collect::<Vec<_>>();
-    let library: BTreeMap<_, _> =
-        service.music.0.iter().map(|(emotion, files)| (*emotion, names(files))).collect();
-    HttpResponse::Ok().json(library)
-}
+    /// File names by emotion.
+    pub(crate) fn names(&self) -> BTreeMap<&'static str, Vec<&str>> {
+        let folders = self.0.iter();
+        folders.map(|(emotion, files)| (*emotion, files.keys().map(String::as_str).collect())).collect()
+    }
 
-/// `GET /v1/music/{emotion}/{file}`
-pub(super) async fn file(
-    service: web::Data<Service>,
-    asked: web::Path<(String, String)>,
-) -> Result<NamedFile, ApiError> {
-    let (emotion, name) = asked.into_inner();
-    let found = service.music.0.get(emotion.as_str()).and_then(|files| files.get(&name));
-    NamedFile::open(found.ok_or(ApiError::NotFound)?).map_err(|_| ApiError::NotFound)
+    /// The path of a file that was found at the start.
+    pub(crate) fn file(&self, emotion: &str, name: &str) -> Option<&Path> {
+        self.0.get(emotion)?.get(name).map(PathBuf::as_path)
+    }
 }
 
 #[cfg(test)]

@@ -11,19 +11,14 @@ use base64::engine::{DecodePaddingMode, general_purpose};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::error::ApiError;
+use crate::state::BodyLimits;
 
-/// Of a body. The time is for all of it: who sends a byte now and then holds a connection no longer than that.
-#[derive(Clone, Copy)]
-pub(crate) struct BodyLimits {
-    pub(crate) bytes: usize,
-    pub(crate) seconds: u64,
-}
-
-impl BodyLimits {
-    async fn in_time<T>(self, reading: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-        let limit = Duration::from_secs(self.seconds);
-        actix_web::rt::time::timeout(limit, reading).await.map_err(|_| ApiError::TooSlow(self.seconds))?
-    }
+async fn in_time<T>(
+    limits: BodyLimits,
+    reading: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let limit = Duration::from_secs(limits.seconds);
+    actix_web::rt::time::timeout(limit, reading).await.map_err(|_| ApiError::TooSlow(limits.seconds))?
 }
 
 /// A field of a multipart form.
@@ -61,7 +56,7 @@ pub(super) async fn form(
     payload: web::Payload,
     limits: BodyLimits,
 ) -> Result<Vec<Field>, ApiError> {
-    limits.in_time(fields(request, payload, limits.bytes)).await
+    in_time(limits, fields(request, payload, limits.bytes)).await
 }
 
 async fn fields(request: &HttpRequest, payload: web::Payload, most: usize) -> Result<Vec<Field>, ApiError> {
@@ -97,7 +92,7 @@ pub(super) async fn whole(
     if declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limits.bytes) {
         return Err(ApiError::BodyTooLarge(limits.bytes));
     }
-    limits.in_time(collect(payload, limits.bytes)).await
+    in_time(limits, collect(payload, limits.bytes)).await
 }
 
 async fn collect(

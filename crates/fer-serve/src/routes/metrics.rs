@@ -1,0 +1,20 @@
+//! `GET /metrics`
+
+use actix_web::{HttpResponse, web};
+
+use crate::metrics::Gauges;
+use crate::state::Service;
+
+pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
+    let gauges = Gauges {
+        waiting: service.workers.waiting(),
+        panics: service.workers.panics(),
+        live: service.live.count(),
+    };
+    match service.metrics.text(&gauges) {
+        Ok(text) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(text),
+        Err(_) => HttpResponse::InternalServerError().finish(),
+    }
+}
