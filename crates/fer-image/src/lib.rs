@@ -8,9 +8,11 @@ mod bounding_box;
 mod crop;
 mod decode;
 pub mod luma;
+mod read;
 pub mod resize;
 pub mod sample;
 
 pub use bounding_box::BoundingBox;
 pub use crop::{CropRule, FaceCrop, FaceLocation};
 pub use decode::{DecodeError, DecodeLimits, decode};
+pub use read::{ReadError, read};
