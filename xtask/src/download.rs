@@ -1,4 +1,4 @@
-//! A large file over HTTP: with a progress bar, continued where a broken connection left it.
+//! Downloads a large file over HTTP with a progress bar, and resumes after a broken connection.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -9,25 +9,28 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use ureq::http::StatusCode;
 
-/// Broken connections that are forgiven.
+/// Connections to try before giving up.
 const TRIES: u32 = 5;
 
-/// The server's word on why there is no file.
+/// The server answered with an error status.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) StatusCode);
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server answers {}", self.0)
+        write!(f, "the server answered with {}", self.0)
     }
 }
 
 impl std::error::Error for Refused {}
 
-/// Fetches `url` into `path`. What has arrived lies beside it as `….partial` until all of it is there, also
-/// after a failure, and is continued by the next call.
+/// Downloads `url` to `path`. The data is in `PATH.partial` until the download is complete; after a failure that file
+/// stays, and the next call resumes it. `pause` is the wait after the first failure; later waits are longer.
+///
+/// # Errors
+/// [`Refused`] if the server answers with an error status; otherwise the last of several failed connections.
 pub(crate) fn fetch(url: &str, authorization: &str, path: &Path, pause: Duration) -> Result<()> {
-    let mut name = path.file_name().context("a file name is needed")?.to_owned();
+    let mut name = path.file_name().context("the path has no file name")?.to_owned();
     name.push(".partial");
     let partial = path.with_file_name(name);
     let bar = ProgressBar::no_length();
@@ -50,7 +53,7 @@ pub(crate) fn fetch(url: &str, authorization: &str, path: &Path, pause: Duration
     fs::rename(&partial, path).with_context(|| format!("cannot rename to {}", path.display()))
 }
 
-/// One connection: asks for what is missing.
+/// Opens one connection and requests the missing bytes.
 fn continue_at(url: &str, authorization: &str, partial: &Path, bar: &ProgressBar) -> Result<()> {
     let have = fs::metadata(partial).map_or(0, |file| file.len());
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -58,13 +61,13 @@ fn continue_at(url: &str, authorization: &str, partial: &Path, bar: &ProgressBar
     if have > 0 {
         request = request.header("range", format!("bytes={have}-"));
     }
-    let mut response = request.call().context("no connection")?;
+    let mut response = request.call().with_context(|| format!("cannot connect to {url}"))?;
     let (mut file, have) = match response.status() {
         StatusCode::PARTIAL_CONTENT => (OpenOptions::new().append(true).open(partial)?, have),
         StatusCode::OK => (File::create(partial)?, 0),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             fs::remove_file(partial)?;
-            bail!("what was there before does not belong to this file; starting over");
+            bail!("the partial file does not match the file on the server; starting over");
         }
         status => return Err(Refused(status).into()),
     };
@@ -76,7 +79,7 @@ fn continue_at(url: &str, authorization: &str, partial: &Path, bar: &ProgressBar
     let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
     let (mut buffer, mut got) = (vec![0; 1 << 16], have);
     loop {
-        match reader.read(&mut buffer).context("the connection broke")? {
+        match reader.read(&mut buffer).context("the connection failed")? {
             0 => break,
             count => {
                 file.write_all(&buffer[..count])?;
@@ -87,7 +90,7 @@ fn continue_at(url: &str, authorization: &str, partial: &Path, bar: &ProgressBar
     }
     file.sync_all()?;
     match total {
-        Some(total) if got < total => bail!("the connection broke after {got} of {total} bytes"),
+        Some(total) if got < total => bail!("the connection was closed after {got} of {total} bytes"),
         _ => Ok(()),
     }
 }
@@ -100,8 +103,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A server on the loopback that gives each connection the next answer: status line, and how much of the
-    /// content to send before it hangs up. Requests come out of the channel.
+    /// Starts a server on the loopback interface. Each connection gets the next of `answers`: a status line, and the
+    /// number of bytes to send before the connection is closed. The channel receives the requests.
     pub(crate) fn serve(
         content: Vec<u8>,
         answers: Vec<(&'static str, usize)>,
@@ -141,7 +144,7 @@ pub(crate) mod tests {
         let path = folder.path().join("file");
         fetch(&url, "Basic secret", &path, Duration::ZERO).unwrap();
         assert_eq!(fs::read(&path).unwrap(), content);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no other file remains");
         let requests: Vec<String> = requests.iter().take(3).collect();
         assert!(requests.iter().all(|request| request.contains("authorization: basic secret")));
         assert!(

@@ -1,19 +1,24 @@
-//! The chores: `cargo xtask …`. Links none of the crates that it drives.
+//! `cargo xtask …`: development tasks. They run the workspace's programs as processes and link none of its crates.
 
 mod bench;
 mod dataset;
 mod download;
 mod load;
+mod process;
 mod runtime;
 mod server;
 mod smoke;
+
+#[cfg(test)]
+mod documentation;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-/// Chores of the workspace.
+/// Development tasks of the fer workspace.
 #[derive(Parser)]
+#[command(name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -21,27 +26,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put FER-2013 into datasets/fer2013.csv, from Kaggle or from a file that you have, and verify it.
+    /// Write FER-2013 to datasets/fer2013.csv, from Kaggle or from your own copy, and verify it.
     DownloadDataset(dataset::Options),
-    /// Put ONNX Runtime into assets/runtime, where fer-serve finds it.
+    /// Put ONNX Runtime's shared library into assets/runtime.
     DownloadRuntime(runtime::Options),
-    /// Start the server and send it the sample photo.
+    /// Start fer-serve, send it the sample photo and check the answer.
     Smoke,
-    /// Time detection and training beside facenet-pytorch and PyTorch, and the server's start, memory and large photos.
+    /// Time detection, serving and training, beside facenet-pytorch and PyTorch.
     Bench(bench::Options),
-    /// Load the server beside a small Python server: throughput, latency, live connections, overload.
+    /// Put fer-serve under load, beside a small Python server: throughput, latency, live connections, overload.
     Load(load::Options),
 }
 
 fn main() -> std::process::ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::DownloadDataset(options) => dataset::run(&options),
         Command::DownloadRuntime(options) => runtime::run(&options),
         Command::Smoke => smoke::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Load(options) => load::run(&options),
     };
-    match done {
+    match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -50,8 +55,8 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-/// A path below the workspace's root.
+/// The absolute path of a path relative to the workspace's root.
 fn workspace(path: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    root.unwrap_or_else(|| unreachable!("xtask lies in the workspace")).join(path)
+    root.unwrap_or_else(|| unreachable!("xtask is a folder of the workspace")).join(path)
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask download-runtime`: ONNX Runtime's shared library out of its Python wheel, which is the one place
-//! where it is published for every platform in the same form.
+//! `cargo xtask download-runtime`: extracts ONNX Runtime's shared library from its Python wheel, because wheels have the
+//! same layout on every platform.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -11,16 +11,20 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::workspace;
 
-/// What fer-engine is tested with.
+/// The version that fer-engine is tested with.
 const PACKAGE: &str = "onnxruntime==1.31.1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A wheel (onnxruntime-….whl) or a shared library that you have.
+    /// Your own copy: a wheel (onnxruntime-….whl) or the shared library [default: download with pip].
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 }
 
+/// Installs the library into `assets/runtime`.
+///
+/// # Errors
+/// The wheel cannot be downloaded, or has no library for this system.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = workspace("assets/runtime");
     fs::create_dir_all(&folder)?;
@@ -30,11 +34,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => pip_download(downloads.path())?,
     };
     let library = install(&source, &folder).with_context(|| format!("cannot use {}", source.display()))?;
-    println!("{}: fer-serve uses it from now on when it is started in this folder", library.display());
+    println!("installed {}", library.display());
+    println!("start the server with it: fer-serve --onnxruntime {}", library.display());
     Ok(())
 }
 
-/// The wheel for this machine.
+/// Downloads the wheel for this machine into `folder` and returns its path.
 fn pip_download(folder: &Path) -> Result<PathBuf> {
     let python = if cfg!(windows) { "python" } else { "python3" };
     let status = Command::new(python)
@@ -42,10 +47,12 @@ fn pip_download(folder: &Path) -> Result<PathBuf> {
         .arg(folder)
         .arg(PACKAGE)
         .status();
-    let without = "without it, take the wheel from the package's page, and give it by --from FILE";
+    let alternative = "or download the wheel from https://pypi.org/project/onnxruntime yourself and pass it with --from FILE";
     match status {
-        Err(error) => bail!("{python} is needed for `pip download {PACKAGE}` ({error}); {without}"),
-        Ok(status) if !status.success() => bail!("`pip download {PACKAGE}` fails; {without}"),
+        Err(error) => {
+            bail!("cannot start {python} for `pip download {PACKAGE}`: {error}; install it, {alternative}")
+        }
+        Ok(status) if !status.success() => bail!("`pip download {PACKAGE}` failed; fix that, {alternative}"),
         Ok(_) => {
             let mut files = fs::read_dir(folder)?;
             let file = files.next().context("pip downloaded nothing")??;
@@ -54,7 +61,7 @@ fn pip_download(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The name under which fer-serve looks for it.
+/// File name of the installed library on this system.
 const fn library_name() -> &'static str {
     if cfg!(windows) {
         "onnxruntime.dll"
@@ -65,8 +72,8 @@ const fn library_name() -> &'static str {
     }
 }
 
-/// Whether a file is the library itself, in any version's spelling (`libonnxruntime.so.1.31.1`), and none of the
-/// providers beside it.
+/// Whether a file in a wheel is the library, possibly with a version (`libonnxruntime.so.1.31.1`), and not one of the
+/// execution providers beside it.
 fn is_library(path: &str) -> bool {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
     let (stem, extension) = library_name().split_once('.').unwrap_or((name, ""));
@@ -75,6 +82,7 @@ fn is_library(path: &str) -> bool {
         .is_some_and(|rest| rest.contains(extension))
 }
 
+/// Copies the library, or the library inside a wheel, into `folder`; returns its path.
 fn install(source: &Path, folder: &Path) -> Result<PathBuf> {
     let target = folder.join(library_name());
     let mut copy = tempfile::NamedTempFile::new_in(folder)?;
@@ -83,10 +91,10 @@ fn install(source: &Path, folder: &Path) -> Result<PathBuf> {
     if name.ends_with(".whl") || name.ends_with(".zip") {
         let mut archive = zip::ZipArchive::new(file)?;
         let inside = archive.file_names().flatten().find(|name| is_library(name)).map(Cow::into_owned);
-        let inside = inside.with_context(|| format!("there is no {} in it", library_name()))?;
+        let inside = inside.with_context(|| format!("the archive contains no {}", library_name()))?;
         io::copy(&mut archive.by_name(&inside)?, &mut copy)?;
     } else {
-        ensure!(is_library(&name), "it is neither a wheel nor called {}", library_name());
+        ensure!(is_library(&name), "expected a wheel or a file with the name {}", library_name());
         io::copy(&mut file, &mut copy)?;
     }
     copy.persist(&target)?;

@@ -1,4 +1,5 @@
-# Times facenet-pytorch's MTCNN on one photo, one thread; prints one JSON object. `cargo xtask bench` runs it.
+# Times facenet-pytorch's MTCNN on one photo and one thread, and prints one JSON object. Run by `cargo xtask bench`:
+# facenet.py PHOTO REPETITIONS
 import json
 import statistics
 import sys

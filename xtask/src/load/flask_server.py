@@ -1,5 +1,6 @@
-# The server that `cargo xtask load` compares with, as small projects write it: Flask with threads, facenet-pytorch's MTCNN, a
-# six-layer PyTorch network (its weights do not matter for time). load_flask.py PORT THREADS; 0 threads for PyTorch's default.
+# The server that `cargo xtask load` compares fer-serve with, written as small projects do: threaded Flask, facenet-pytorch's
+# MTCNN and a six-layer PyTorch network, whose weights do not matter for time.
+# Usage: flask_server.py PORT THREADS; 0 threads selects PyTorch's default.
 import io
 import sys
 

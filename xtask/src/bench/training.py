@@ -1,5 +1,5 @@
-# Times a training step of one of configs/models in PyTorch, f32, channels_last, all threads; prints one JSON object.
-# `cargo xtask bench` runs it: bench_training.py MODEL.json BATCH STEPS THREADS
+# Times training steps of a network from configs/models in PyTorch (f32, channels_last) and prints one JSON object. Run by
+# `cargo xtask bench`: training.py MODEL.json BATCH STEPS THREADS
 import json
 import sys
 import time
@@ -35,7 +35,7 @@ for layer in spec["layers"]:
         layers.append(nn.Linear(features, layer["units"], bias=layer.get("bias", True)))
         features = layer["units"]
     else:
-        sys.exit(f"no {kind} in this script")
+        sys.exit(f"this script does not support the layer kind {kind}")
 network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
 loss = nn.CrossEntropyLoss(label_smoothing=0.1)

@@ -1,0 +1,91 @@
+//! Time of detection and of the whole analysis on one thread, beside facenet-pytorch.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::photo::six_faces;
+use super::{Options, median};
+use crate::process::{build, json, number};
+use crate::workspace;
+
+const PEER: &str = "facenet-pytorch";
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let pipeline = build(&["-p", "fer-vision", "--example", "bench"], "examples/bench")?;
+    let folder = tempfile::tempdir()?;
+    let photo = folder.path().join("six-faces.png");
+    six_faces()?.save(&photo)?;
+    let rounds = options.contestants.rounds;
+    println!("one thread, 640×480, six faces, min face 20, median of {rounds} rounds, release build");
+    let mut contestants = contestants(options, &pipeline, &photo);
+    let mut measured: Vec<Vec<Value>> = Vec::new();
+    for _ in 0..rounds {
+        let round = contestants.iter_mut().map(|(_, command)| json(command));
+        measured.push(round.collect::<Result<_>>()?);
+    }
+    let names: Vec<&str> = contestants.iter().map(|(name, _)| *name).collect();
+    print(&names, &measured)
+}
+
+/// Names and commands of the contestants that are available; each command prints one JSON object.
+fn contestants(options: &Options, pipeline: &Path, photo: &Path) -> Vec<(&'static str, Command)> {
+    let ours = |library: Option<&Path>| {
+        let mut command = Command::new(pipeline);
+        command.arg("--image").arg(photo);
+        command.arg("--model").arg(workspace("assets/models/emotion"));
+        if let Some(detector) = &options.detector {
+            command.arg("--detector").arg(detector);
+        }
+        if let Some(library) = library {
+            command.arg("--onnxruntime").arg(library);
+        }
+        command
+    };
+    let mut contestants = vec![("tract", ours(None))];
+    if let Some(library) = &options.contestants.onnxruntime {
+        contestants.push(("ONNX Runtime", ours(Some(library))));
+    }
+    if let Some(python) = &options.contestants.python {
+        let mut peer = Command::new(python);
+        peer.arg(workspace("xtask/src/bench/facenet.py")).arg(photo).arg("20");
+        contestants.push((PEER, peer));
+    }
+    contestants
+}
+
+/// One line per contestant; `measured` has a value per round and contestant.
+fn print(names: &[&str], measured: &[Vec<Value>]) -> Result<()> {
+    println!(
+        "{:<16}{:>7}{:>12}{:>14}{:>13}{:>16}",
+        "", "faces", "detect ms", "/ facenet", "analyze ms", "not in engine"
+    );
+    let peer = names.iter().position(|name| *name == PEER);
+    for (column, name) in names.iter().enumerate() {
+        let over_rounds = |value: &dyn Fn(&[Value]) -> Result<f64>| {
+            measured.iter().map(|round| value(round)).collect::<Result<Vec<_>>>().map(median)
+        };
+        let detect = over_rounds(&|round| number(&round[column], "detect_ms"))?;
+        let ratio = match peer {
+            Some(peer) => {
+                let ratio = |round: &[Value]| {
+                    Ok(number(&round[column], "detect_ms")? / number(&round[peer], "detect_ms")?)
+                };
+                format!("{:.2}", over_rounds(&ratio)?)
+            }
+            None => String::new(),
+        };
+        let (total, outside) = if *name == PEER {
+            (String::new(), String::new())
+        } else {
+            let total = over_rounds(&|round| number(&round[column], "total_ms"))?;
+            let outside = over_rounds(&|round| number(&round[column], "other_share"))?;
+            (format!("{total:.1}"), format!("{:.1} %", 100.0 * outside))
+        };
+        let faces = &measured[0][column]["faces"];
+        println!("{name:<16}{faces:>7}{detect:>12.1}{ratio:>14}{total:>13}{outside:>16}");
+    }
+    Ok(())
+}

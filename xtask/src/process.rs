@@ -1,0 +1,76 @@
+//! Child processes: cargo builds, and contestants of a benchmark that print JSON.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::workspace;
+
+/// Builds a binary or an example in the release profile and returns its path. `arguments` select the target,
+/// `file` is its path below the profile's folder.
+///
+/// # Errors
+/// The build fails.
+pub(crate) fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
+    run_cargo(&[&["build", "--release"], arguments].concat(), "release", file)
+}
+
+/// Builds a binary the way `cargo test --workspace` does, so that nothing is compiled twice, and returns its path.
+///
+/// # Errors
+/// The build fails.
+pub(crate) fn build_as_tests_do(file: &str) -> Result<PathBuf> {
+    run_cargo(&["test", "--workspace", "--no-run"], "debug", file)
+}
+
+fn run_cargo(arguments: &[&str], folder: &str, file: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).current_dir(workspace(""));
+    // Cargo sets these variables for xtask. Build scripts that depend on them would run again.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    ensure!(cargo.status()?.success(), "`cargo {}` failed", arguments.join(" "));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace("target"), PathBuf::from);
+    Ok(target.join(folder).join(file))
+}
+
+/// Runs a command that prints one JSON value.
+///
+/// # Errors
+/// The command does not start, exits with an error, or prints no JSON.
+pub(crate) fn json(command: &mut Command) -> Result<Value> {
+    let text = standard_output(command)?;
+    serde_json::from_str(text.trim()).with_context(|| format!("{command:?} printed no JSON: {text}"))
+}
+
+/// Runs a command that prints one JSON value per line and returns the first.
+///
+/// # Errors
+/// As for [`json`].
+pub(crate) fn first_json_line(command: &mut Command) -> Result<Value> {
+    let text = standard_output(command)?;
+    let line = text.lines().next().unwrap_or_default();
+    serde_json::from_str(line).with_context(|| format!("{command:?} printed no JSON: {text}"))
+}
+
+fn standard_output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A number in a contestant's JSON.
+///
+/// # Errors
+/// The field is missing or no number.
+pub(crate) fn number(json: &Value, name: &str) -> Result<f64> {
+    json[name].as_f64().with_context(|| format!("there is no number {name} in {json}"))
+}
