@@ -1,5 +1,5 @@
-//! `cargo xtask download-dataset`: FER-2013 from Kaggle, or from a file that the user has, verified row by row
-//! before it gets its name.
+//! `cargo xtask download-dataset`: writes FER-2013 as a CSV, from Kaggle or from the user's own copy. It verifies every row
+//! before the file gets its name.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,39 +18,46 @@ use crate::workspace;
 
 const COMPETITION: &str = "challenges-in-representation-learning-facial-expression-recognition-challenge";
 
-/// Of the CSV as the competition published it.
+/// MD5 of the CSV as the competition published it.
 const ORIGINAL_MD5: &str = "f8428a1edbd21e88f42c73edd2a14f95";
 
-/// Names that the CSV goes by in archives.
+/// File names of the CSV in archives.
 const CSV_NAMES: [&str; 2] = ["fer2013.csv", "icml_face_data.csv"];
 
 const PIXELS: usize = 48 * 48;
 
-/// What FER-2013 holds.
+/// Rows of FER-2013 by split and by label.
 fn fer2013() -> Counts {
     Counts::new([28_709, 3_589, 3_589], [4_953, 547, 5_121, 8_989, 6_077, 4_002, 6_198])
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A copy that you have: .csv, .csv.xz, .csv.gz, .zip, .tar.gz, or a folder with train/<emotion>/*.jpg and test/….
+    /// Your own copy: .csv, .csv.xz, .csv.gz, .zip, .tar.gz, or a folder with train/<emotion>/*.jpg and test/<emotion>/*.jpg
+    /// [default: download from Kaggle].
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// Where the CSV goes; datasets/fer2013.csv of this workspace if not given.
+    /// The CSV to write [default: datasets/fer2013.csv in this workspace].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
+/// Installs FER-2013, unless the file exists and is FER-2013 already.
+///
+/// # Errors
+/// The existing file or the copy is not FER-2013, or the download fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| workspace("datasets/fer2013.csv"));
     if out.exists() {
         let found = verify(&out, &fer2013())
             .or_else(|error| verify_pictures(&out, &fer2013(), false).map_err(|_| error))
-            .with_context(|| format!("{} is not FER-2013; move it away", out.display()))?;
-        println!("{} is there already: {found}", out.display());
+            .with_context(|| {
+                format!("{} exists and is not FER-2013; move it away or choose another --out", out.display())
+            })?;
+        println!("{} exists already: {found}", out.display());
         return Ok(());
     }
-    let folder = out.parent().context("--out needs a file name")?;
+    let folder = out.parent().context("--out has no file name")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let found = if let Some(path) = &options.from {
         install(path, &out, &fer2013())?
@@ -65,18 +72,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-const HOW_TO_GET_A_TOKEN: &str = "FER-2013 needs a free Kaggle account, and there is no token of one.
+const HOW_TO_GET_A_TOKEN: &str = "Downloading FER-2013 needs a free Kaggle account, and no Kaggle token was found.
 
-  1. Sign in at https://www.kaggle.com, and accept the rules of the competition:
+  1. Sign in at https://www.kaggle.com and accept the rules of the competition:
      https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge/rules
-  2. On https://www.kaggle.com/settings, under API, create a token. It is a file kaggle.json:
-     move it to ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY to what is in it.
+  2. On https://www.kaggle.com/settings, under API, create a token. Kaggle sends a file kaggle.json:
+     move it to ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY to its values.
   3. Run `cargo xtask download-dataset` again.
 
-If you have the data already (.csv, .csv.xz, .csv.gz, .zip, .tar.gz, or a folder with train/angry/*.jpg and so on):
+If you already have the data (.csv, .csv.xz, .csv.gz, .zip, .tar.gz, or a folder with train/angry/*.jpg and so on):
      cargo xtask download-dataset --from PATH";
 
-/// The header that Kaggle wants, from the environment or from kaggle.json; `None` where there is no token.
+/// The `Authorization` header for Kaggle, from the environment or from kaggle.json. Returns `None` without a token.
 fn authorization() -> Result<Option<String>> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let (Some(user), Some(key)) = (variable("KAGGLE_USERNAME"), variable("KAGGLE_KEY")) {
@@ -92,7 +99,10 @@ fn authorization() -> Result<Option<String>> {
         .with_context(|| format!("{} is not JSON", path.display()))?;
     match (token["username"].as_str(), token["key"].as_str()) {
         (Some(user), Some(key)) => Ok(Some(basic(user, key))),
-        _ => bail!("{} has no username and key; create a new token at Kaggle", path.display()),
+        _ => bail!(
+            "{} has no username and key; create a new token on https://www.kaggle.com/settings",
+            path.display()
+        ),
     }
 }
 
@@ -109,20 +119,21 @@ fn from_kaggle(
 ) -> Result<String> {
     let fetched = download::fetch(url, authorization, archive, Duration::from_secs(1));
     fetched.map_err(|error| match error.downcast_ref::<Refused>() {
-        Some(Refused(StatusCode::UNAUTHORIZED)) => error
-            .context("Kaggle does not know the token; create a new one on https://www.kaggle.com/settings"),
+        Some(Refused(StatusCode::UNAUTHORIZED)) => {
+            error.context("Kaggle rejected the token; create a new one on https://www.kaggle.com/settings")
+        }
         Some(Refused(StatusCode::FORBIDDEN)) => error.context(format!(
             "accept the competition's rules first: https://www.kaggle.com/c/{COMPETITION}/rules"
         )),
         _ => error.context("FER-2013 was not downloaded; run the same command again to continue"),
     })?;
     let installed = install(archive, out, expected);
-    // Verified, or of no use.
+    // The archive is no longer needed if its data was verified, and useless otherwise.
     fs::remove_file(archive).with_context(|| format!("cannot remove {}", archive.display()))?;
     installed
 }
 
-/// Unpacks, verifies, and only then gives the CSV its name. Returns what it is.
+/// Unpacks and verifies the data, and only then gives the CSV its name. Returns a description of the data.
 fn install(path: &Path, out: &Path, expected: &Counts) -> Result<String> {
     let folder = out.parent().unwrap_or(Path::new("."));
     let mut unpacked = tempfile::NamedTempFile::new_in(folder)
@@ -139,7 +150,7 @@ fn install(path: &Path, out: &Path, expected: &Counts) -> Result<String> {
     Ok(found)
 }
 
-/// Writes the CSV that lies in `path` to `out`.
+/// Copies the CSV to `out`; `path` is the CSV, a compressed CSV or an archive.
 fn unpack(path: &Path, out: &mut impl Write) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let file = BufReader::new(File::open(path)?);
@@ -158,16 +169,16 @@ fn unpack(path: &Path, out: &mut impl Write) -> Result<()> {
                 return Ok(copy(&mut entry)?);
             }
         }
-        bail!("there is no {} in it", CSV_NAMES[0]);
+        bail!("the archive contains no {}", CSV_NAMES[0]);
     } else if name.ends_with(".zip") {
         let mut archive = zip::ZipArchive::new(file)?;
         let inside = archive.file_names().flatten().find(|name| is_csv(Path::new(&**name)));
         let Some(inside) = inside.map(Cow::into_owned) else {
-            bail!("there is no {} in it", CSV_NAMES[0]);
+            bail!("the archive contains no {}", CSV_NAMES[0]);
         };
         copy(&mut archive.by_name(&inside)?)?;
     } else {
-        bail!("its type is not known; expected .csv, .csv.xz, .csv.gz, .zip or .tar.gz");
+        bail!("unknown file type; expected .csv, .csv.xz, .csv.gz, .zip or .tar.gz");
     }
     Ok(())
 }
@@ -361,7 +372,7 @@ mod tests {
             ("few.csv", &first_rows, "but FER-2013 has"),
             ("pixels.csv", &text.replacen("200", "300", 1), "line 2 does not have 2304 pixels"),
             ("usage.csv", &text.replace("PrivateTest", "Other"), "Other"),
-            ("not.txt", "", "not known"),
+            ("not.txt", "", "unknown file type"),
         ];
         for (name, bytes, reason) in wrong {
             let from = folder.path().join(name);
