@@ -1,62 +1,103 @@
-//! The whole cascade.
+//! What every kind of detector offers, and the choice of the kind.
 
+use std::path::Path;
 use std::time::Duration;
 
-use fer_engine::Engine;
+use fer_engine::{Engine, EngineError};
 use image::RgbImage;
 
 use crate::face::Face;
-use crate::net::DetectError;
-use crate::stages::{Finisher, Proposer, Refiner};
-use crate::{DetectorConfig, DetectorModel};
+use crate::manifest::{self, ManifestError};
+use crate::mtcnn::{Mtcnn, MtcnnModel};
 
-/// Finds faces; owns its sessions, so each thread has one of its own.
-pub struct Detector {
-    proposer: Proposer,
-    refiner: Refiner,
-    finisher: Finisher,
-    config: DetectorConfig,
+/// An opened detector. It owns its sessions, so each thread opens its own.
+pub trait FaceDetector: Send {
+    /// Finds the faces of a picture, the most confident first. Boxes lie within the picture.
+    ///
+    /// # Errors
+    /// Returns an error if a network fails. A picture without faces gives an empty list.
+    fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError>;
+
+    /// Returns the time spent inside the engine since the last call of this method.
+    fn take_inference_time(&mut self) -> Duration;
 }
 
-impl Detector {
-    /// Opens the networks that are part of the program.
-    ///
-    /// # Errors
-    /// A setting out of range.
-    pub fn new(engine: &Engine, config: DetectorConfig) -> Result<Self, DetectError> {
-        Self::with_model(engine, &DetectorModel::embedded(), config)
+/// What a caller may choose for any kind of detector. `None` leaves the manifest's value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DetectorOptions {
+    /// Side of the smallest face to look for, in pixels.
+    pub min_face: Option<f32>,
+    /// Largest number of faces to return; the most confident ones are kept.
+    pub max_faces: Option<usize>,
+}
+
+/// A detector's settings and files, read and verified.
+#[derive(Clone)]
+pub enum DetectorModel {
+    /// A cascade of three networks.
+    Mtcnn(MtcnnModel),
+}
+
+impl DetectorModel {
+    /// Returns the detector that is part of the program. `assets/models/mtcnn` describes its training.
+    pub fn embedded() -> Self {
+        Self::Mtcnn(MtcnnModel::embedded())
     }
 
-    /// Opens other networks.
+    /// Reads a detector's folder: `model.json` and the files that it lists. A folder without `model.json` must hold
+    /// facenet-pytorch's `pnet.onnx`, `rnet.onnx` and `onet.onnx`, which run with facenet-pytorch's thresholds.
     ///
     /// # Errors
-    /// A setting out of range, or a graph that the engine does not open.
-    pub fn with_model(
+    /// Returns a [`ManifestError`] that names the file and what is wrong with it.
+    pub fn open(folder: &Path) -> Result<Self, ManifestError> {
+        let Some(manifest) = manifest::read(folder)? else {
+            return MtcnnModel::open_bare(folder).map(Self::Mtcnn);
+        };
+        match manifest.kind()?.as_str() {
+            MtcnnModel::KIND => MtcnnModel::open(folder, &manifest).map(Self::Mtcnn),
+            kind => Err(manifest.unknown_kind(kind, &[MtcnnModel::KIND])),
+        }
+    }
+
+    /// Opens the detector for one thread at a time.
+    ///
+    /// # Errors
+    /// Returns an error if an option is out of range or the engine does not open a graph.
+    pub fn detector(
+        &self,
         engine: &Engine,
-        model: &DetectorModel,
-        config: DetectorConfig,
-    ) -> Result<Self, DetectError> {
-        config.check().map_err(DetectError::Config)?;
-        Ok(Self {
-            proposer: Proposer::open(engine, &model.pnet)?,
-            refiner: Refiner::open(engine, &model.rnet)?,
-            finisher: Finisher::open(engine, &model.onet)?,
-            config,
-        })
+        options: &DetectorOptions,
+    ) -> Result<Box<dyn FaceDetector>, DetectError> {
+        match self {
+            Self::Mtcnn(model) => Ok(Box::new(Mtcnn::open(engine, model, model.config().with(options))?)),
+        }
     }
+}
 
-    /// The faces of a picture, the most confident first. Boxes lie in the picture.
-    ///
-    /// # Errors
-    /// Only where a network fails; a picture without a face gives an empty list.
-    pub fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError> {
-        let proposals = self.proposer.propose(image, &self.config)?;
-        let refined = self.refiner.refine(image, &proposals, &self.config)?;
-        self.finisher.finish(image, &refined, &self.config)
-    }
-
-    /// Time inside the engine since the last call of this.
-    pub fn take_session_time(&mut self) -> Duration {
-        self.proposer.take_time() + self.refiner.take_time() + self.finisher.take_time()
-    }
+/// Why a detector cannot be opened or run.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    /// A setting is out of range.
+    #[error("detector: {0}")]
+    Config(String),
+    /// The engine cannot open or run one of the networks.
+    #[error("detector, {net}: {cause}")]
+    Engine {
+        /// The network's name, such as `P-Net`.
+        net: &'static str,
+        /// The engine's error.
+        cause: EngineError,
+    },
+    /// A network has outputs of another shape than its kind of detector needs.
+    #[error(
+        "detector, {net}: output '{output}' has shape {shape:?}; fer_detect::mtcnn describes the expected layout"
+    )]
+    Layout {
+        /// The network's name.
+        net: &'static str,
+        /// The output's name.
+        output: &'static str,
+        /// The shape that the network returned.
+        shape: Vec<usize>,
+    },
 }

@@ -1,31 +1,29 @@
-//! Where the faces are: MTCNN (Zhang et al. 2016), a cascade of three small networks over an image pyramid.
+//! Finds faces and their landmarks in a picture.
 //!
-//! The data flows pyramid → P-Net proposals → R-Net → O-Net → boxes with five landmarks. The arithmetic around
-//! the networks follows facenet-pytorch, so that its weights give the same boxes; the weights that are part of the
-//! program are our own. What a face expresses is not this crate's business.
+//! A [`DetectorModel`] is a detector's files: the ones that are part of the program, or a folder whose `model.json`
+//! ([`manifest`]) names its kind, settings and networks. [`DetectorModel::detector`] opens it as a [`FaceDetector`], which
+//! is all that the rest of the program knows about it. The one kind so far is [`mtcnn`]; another is one more module and
+//! one more variant.
+//!
+//! This crate does not judge what a face expresses.
 //!
 //! ```
-//! use fer_detect::{Detector, DetectorConfig};
+//! use fer_detect::{DetectorModel, DetectorOptions, FaceDetector as _};
 //! use fer_engine::Engine;
 //!
-//! let mut detector = Detector::new(&Engine::tract(), DetectorConfig { min_face: 40.0, ..Default::default() })?;
+//! let options = DetectorOptions { min_face: Some(40.0), ..Default::default() };
+//! let mut detector = DetectorModel::embedded().detector(&Engine::tract(), &options)?;
 //! let faces = detector.detect(&image::RgbImage::new(320, 240))?;
 //! assert!(faces.is_empty());
 //! # Ok::<(), fer_detect::DetectError>(())
 //! ```
 
-mod config;
 mod detector;
 mod face;
-mod model;
-mod net;
+pub mod manifest;
+pub mod mtcnn;
 mod nms;
-mod pyramid;
-mod stages;
 
-pub use config::DetectorConfig;
-pub use detector::Detector;
-pub use face::{Candidate, Face, Landmarks, box_offsets, point_fractions};
-pub use model::DetectorModel;
-pub use net::{DetectError, Stage, append_crop};
-pub use stages::{Finisher, Proposer, Refiner};
+pub use detector::{DetectError, DetectorModel, DetectorOptions, FaceDetector};
+pub use face::{Face, Landmarks};
+pub use manifest::ManifestError;

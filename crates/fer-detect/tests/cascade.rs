@@ -1,12 +1,14 @@
-//! The whole cascade, with the networks that are part of the program. Tests with the reference networks
-//! (facenet-pytorch's weights as ONNX), which lie outside of the project, say so and pass where those are absent.
+//! The whole cascade with the embedded networks. Tests with the reference networks (facenet-pytorch's weights as ONNX),
+//! which are not part of the repository, are skipped if those are absent.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fer_detect::{Detector, DetectorConfig, DetectorModel, Face};
+use fer_detect::mtcnn::{Mtcnn, MtcnnConfig, MtcnnModel};
+use fer_detect::{DetectorModel, DetectorOptions, Face, FaceDetector};
 use fer_engine::{Engine, EngineError};
 use fer_image::BoundingBox;
 use image::RgbImage;
@@ -30,15 +32,16 @@ fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-fn detector(config: DetectorConfig) -> Detector {
-    Detector::new(&Engine::tract(), config).unwrap()
+fn detector(options: &DetectorOptions) -> Box<dyn FaceDetector> {
+    DetectorModel::embedded().detector(&Engine::tract(), options).unwrap()
 }
 
-/// The reference networks' folder, if it is there.
+/// Returns the reference networks' folder if it is there.
 fn reference() -> Option<PathBuf> {
-    let folder = workspace("../shared/models/mtcnn-reference");
+    let folder = std::env::var_os("FER_REFERENCE_DETECTOR")
+        .map_or_else(|| workspace("../shared/models/mtcnn-reference"), PathBuf::from);
     if !folder.is_dir() {
-        println!("skipped: there are no reference networks in {}", folder.display());
+        fer_testing::skip("reference", &format!("there are no reference networks in {}", folder.display()));
         return None;
     }
     Some(folder)
@@ -50,10 +53,8 @@ fn onnx_runtime() -> Option<Engine> {
     if library.is_file() {
         return Some(Engine::onnx_runtime(&library).unwrap());
     }
-    println!(
-        "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",
-        library.display()
-    );
+    let why = format!("no library at {}; `cargo xtask download-runtime` puts it there", library.display());
+    fer_testing::skip("onnxruntime", &why);
     None
 }
 
@@ -61,7 +62,7 @@ fn sample() -> RgbImage {
     image::open(workspace("assets/samples/astronaut.png")).unwrap().into_rgb8()
 }
 
-/// The sample's head, `[width, height]` pixels large, pasted on grey at each place.
+/// Returns a grey picture with the sample's head, resized to `[width, height]` pixels, pasted at each place.
 fn pasted(width: u32, height: u32, [head_width, head_height]: [u32; 2], places: &[[i64; 2]]) -> RgbImage {
     let head = image::imageops::crop_imm(&sample(), 140, 20, 170, 190).to_image();
     let head = image::imageops::resize(&head, head_width, head_height, image::imageops::FilterType::Triangle);
@@ -72,7 +73,7 @@ fn pasted(width: u32, height: u32, [head_width, head_height]: [u32; 2], places: 
     picture
 }
 
-/// What holds for every answer on every picture.
+/// Checks what holds for the faces of every picture.
 fn check(faces: &[Face], image: &RgbImage) {
     let (width, height) = (image.width() as f32, image.height() as f32);
     for face in faces {
@@ -92,14 +93,14 @@ fn points(face: &Face) -> [[f32; 2]; 5] {
 
 #[test]
 fn the_sample_photo() {
-    sees_the_sample(&mut detector(DetectorConfig::default()), GOLDEN, GOLDEN_POINTS);
+    sees_the_sample(detector(&DetectorOptions::default()).as_mut(), GOLDEN, GOLDEN_POINTS);
 }
 
 #[test]
 fn the_sample_photo_on_onnx_runtime() {
     let Some(engine) = onnx_runtime() else { return };
-    let mut detector = Detector::new(&engine, DetectorConfig::default()).unwrap();
-    sees_the_sample(&mut detector, GOLDEN, GOLDEN_POINTS);
+    let mut detector = DetectorModel::embedded().detector(&engine, &DetectorOptions::default()).unwrap();
+    sees_the_sample(detector.as_mut(), GOLDEN, GOLDEN_POINTS);
     let other = Engine::onnx_runtime(Path::new("nowhere.so"));
     assert!(matches!(other, Err(EngineError::Loaded { .. })), "a process has one library");
 }
@@ -109,14 +110,12 @@ fn the_reference_networks_are_a_drop_in() {
     let Some(folder) = reference() else { return };
     let model = DetectorModel::open(&folder).unwrap();
     for engine in [Some(Engine::tract()), onnx_runtime()].into_iter().flatten() {
-        // facenet-pytorch's.
-        let config = DetectorConfig { thresholds: [0.6, 0.7, 0.7], ..DetectorConfig::default() };
-        let mut detector = Detector::with_model(&engine, &model, config).unwrap();
-        sees_the_sample(&mut detector, FACENET, FACENET_POINTS);
+        let mut detector = model.detector(&engine, &DetectorOptions::default()).unwrap();
+        sees_the_sample(detector.as_mut(), FACENET, FACENET_POINTS);
     }
 }
 
-fn sees_the_sample(detector: &mut Detector, expected: [f32; 4], landmarks: [[f32; 2]; 5]) {
+fn sees_the_sample(detector: &mut dyn FaceDetector, expected: [f32; 4], landmarks: [[f32; 2]; 5]) {
     let faces = detector.detect(&sample()).unwrap();
     assert_eq!(faces.len(), 1, "{faces:?}");
     let BoundingBox { x, y, width, height } = faces[0].bounding_box;
@@ -126,12 +125,12 @@ fn sees_the_sample(detector: &mut Detector, expected: [f32; 4], landmarks: [[f32
         let far = (found[0] - golden[0]).hypot(found[1] - golden[1]);
         assert!(far <= 1.5, "{:?} are not {landmarks:?}", points(&faces[0]));
     }
-    assert!(faces[0].confidence > 0.99 && detector.take_session_time() > Duration::ZERO);
+    assert!(faces[0].confidence > 0.99 && detector.take_inference_time() > Duration::ZERO);
 }
 
 #[test]
 fn faces_of_several_sizes_at_the_border_and_up_to_a_limit() {
-    let mut found = detector(DetectorConfig::default());
+    let mut found = detector(&DetectorOptions::default());
     let places = [[10, 20], [230, 60], [440, 20], [60, 260], [450, 250]];
     let group = pasted(640, 480, [170, 190], &places);
     let faces = found.detect(&group).unwrap();
@@ -153,15 +152,15 @@ fn faces_of_several_sizes_at_the_border_and_up_to_a_limit() {
     assert_eq!(faces.len(), 1, "a face at the border");
     let large = image::imageops::crop_imm(&sample(), 181, 62, 87, 110).to_image();
     check(&found.detect(&large).unwrap(), &large);
-    let mut few = detector(DetectorConfig { max_faces: 2, ..DetectorConfig::default() });
+    let mut few = detector(&DetectorOptions { max_faces: Some(2), ..DetectorOptions::default() });
     assert_eq!(few.detect(&group).unwrap().len(), 2);
-    let mut large_only = detector(DetectorConfig { min_face: 400.0, ..DetectorConfig::default() });
+    let mut large_only = detector(&DetectorOptions { min_face: Some(400.0), ..DetectorOptions::default() });
     assert_eq!(large_only.detect(&group).unwrap().len(), 0);
 }
 
 #[test]
 fn pictures_without_sense_are_answered_in_time() {
-    let mut detector = detector(DetectorConfig::default());
+    let mut detector = detector(&DetectorOptions::default());
     let mut state = 1_u32;
     let mut noise = |width, height| {
         RgbImage::from_fn(width, height, |_, _| {
@@ -196,18 +195,103 @@ fn networks_and_settings_that_do_not_fit_are_refused() {
     let missing = DetectorModel::open(Path::new("nowhere")).err().unwrap().to_string();
     assert!(missing.contains("pnet.onnx") && missing.contains("a detector's folder holds"), "{missing}");
     let engine = Engine::tract();
-    let small = DetectorConfig { min_face: 3.0, ..DetectorConfig::default() };
-    let refusal = Detector::new(&engine, small).err().unwrap().to_string();
+    let small = DetectorOptions { min_face: Some(3.0), ..DetectorOptions::default() };
+    let refusal = DetectorModel::embedded().detector(&engine, &small).err().unwrap().to_string();
     assert!(refusal.contains("min_face is 3"), "{refusal}");
-    let junk = DetectorModel::from_bytes(b"junk", b"junk", b"junk");
-    let refusal = Detector::with_model(&engine, &junk, DetectorConfig::default()).err().unwrap().to_string();
+    let open = |graphs: [&[u8]; 3]| {
+        let config = MtcnnConfig::default();
+        Mtcnn::open(&engine, &MtcnnModel::new(config.clone(), graphs), config)
+    };
+    let refusal = open([b"junk"; 3]).err().unwrap().to_string();
     assert!(refusal.contains("P-Net"), "{refusal}");
     // R-Net where P-Net should be.
-    let read = |name: &str| std::fs::read(workspace("assets/models/mtcnn").join(name)).unwrap();
-    let swapped = DetectorModel::from_bytes(&read("rnet.onnx"), &read("rnet.onnx"), &read("onet.onnx"));
-    let refusal = match Detector::with_model(&engine, &swapped, DetectorConfig::default()) {
+    let read = |name: &str| fs::read(workspace("assets/models/mtcnn").join(name)).unwrap();
+    let refusal = match open([&read("rnet.onnx"), &read("rnet.onnx"), &read("onet.onnx")]) {
         Ok(mut detector) => detector.detect(&sample()).unwrap_err().to_string(),
         Err(error) => error.to_string(),
     };
     assert!(refusal.contains("P-Net"), "{refusal}");
+}
+
+/// A copy of the embedded detector's folder.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["model.json", "pnet.onnx", "rnet.onnx", "onet.onnx"] {
+            fs::copy(workspace("assets/models/mtcnn").join(name), folder.path().join(name)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Replaces text of the manifest.
+    fn edited(self, from: &str, to: &str) -> Self {
+        let text = fs::read_to_string(self.path("model.json")).unwrap();
+        assert!(text.contains(from), "the manifest has no {from}");
+        fs::write(self.path("model.json"), text.replacen(from, to, 1)).unwrap();
+        self
+    }
+
+    fn open(&self) -> Result<DetectorModel, String> {
+        DetectorModel::open(self.0.path()).map_err(|error| error.to_string())
+    }
+
+    fn config(&self) -> MtcnnConfig {
+        let DetectorModel::Mtcnn(model) = self.open().unwrap();
+        model.config()
+    }
+
+    /// Checks that the folder is refused in words that contain all of `wanted`.
+    fn is_refused(&self, wanted: &[&str]) {
+        let refusal = self.open().err().expect("a refusal");
+        assert!(wanted.iter().all(|word| refusal.contains(word)), "{wanted:?} are not in: {refusal}");
+    }
+}
+
+#[test]
+fn a_folder_runs_with_the_settings_of_its_manifest() {
+    assert_eq!(Folder::new().config(), MtcnnConfig::default());
+    let other = Folder::new().edited("\"min_face\": 20.0", "\"min_face\": 400.0").edited("127.5", "120.0");
+    assert_eq!((other.config().min_face, other.config().normalization.mean), (400.0, 120.0));
+    let found = |folder: &Folder, options: &DetectorOptions| {
+        folder.open().unwrap().detector(&Engine::tract(), options).unwrap().detect(&sample()).unwrap().len()
+    };
+    let large = Folder::new().edited("\"min_face\": 20.0", "\"min_face\": 400.0");
+    assert_eq!(found(&large, &DetectorOptions::default()), 0, "the manifest's smallest face");
+    let small = DetectorOptions { min_face: Some(20.0), ..DetectorOptions::default() };
+    assert_eq!(found(&large, &small), 1, "the caller's choice goes before the manifest's");
+}
+
+#[test]
+fn three_bare_files_are_facenet_pytorchs() {
+    let folder = Folder::new();
+    fs::remove_file(folder.path("model.json")).unwrap();
+    assert_eq!(folder.config(), MtcnnConfig { thresholds: [0.6, 0.7, 0.7], ..MtcnnConfig::default() });
+    fs::remove_file(folder.path("onet.onnx")).unwrap();
+    folder.is_refused(&["onet.onnx", "a detector's folder holds"]);
+}
+
+#[test]
+fn manifests_that_do_not_fit_are_refused() {
+    Folder::new().edited("\"mtcnn\"", "\"yunet\"").is_refused(&["model.json", "'yunet' is unknown", "mtcnn"]);
+    Folder::new().edited("\"kind\"", "\"sort\"").is_refused(&["model.json", "missing field `kind`"]);
+    Folder::new().edited("\"min_face\"", "\"minimum_face\"").is_refused(&[
+        "model.json",
+        "unknown field `minimum_face`",
+        "line",
+    ]);
+    Folder::new().edited("0.4", "1.4").is_refused(&["model.json", "a threshold is 1.4; expected 0 to 1"]);
+    Folder::new().edited("128.0", "0.0").is_refused(&["model.json", "positive scale"]);
+    Folder::new().edited("rnet.onnx", "net.onnx").is_refused(&["net.onnx", "cannot read"]);
+    Folder::new()
+        .edited("rnet.onnx", "../rnet.onnx")
+        .is_refused(&["../rnet.onnx", "not in the manifest's folder"]);
+    let swapped = Folder::new();
+    fs::copy(swapped.path("pnet.onnx"), swapped.path("rnet.onnx")).unwrap();
+    swapped.is_refused(&["rnet.onnx", "SHA-256", "model.json lists d9370446", "restore the file"]);
 }

@@ -12,7 +12,7 @@ mod read;
 pub mod resize;
 pub mod sample;
 
-pub use bounding_box::BoundingBox;
+pub use bounding_box::{BoundingBox, Overlap};
 pub use crop::{CropRule, FaceCrop, FaceLocation};
 pub use decode::{DecodeError, DecodeLimits, decode};
 pub use read::{ReadError, read};

@@ -35,7 +35,7 @@ pub struct Options {
     /// Emotion bundle (model.json, weights.safetensors) instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Face detector (pnet.onnx, rnet.onnx, onet.onnx) instead of the embedded one.
+    /// Folder of a face detector (model.json, or facenet-pytorch's pnet.onnx, rnet.onnx and onet.onnx without one) instead of the embedded one.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
     pub(crate) detector: Option<PathBuf>,
     /// ONNX Runtime's shared library; without it tract, which is built in.
@@ -104,9 +104,9 @@ pub struct Options {
     /// Seconds that requests under way get after SIGTERM or Ctrl-C.
     #[arg(long, env = "FER_SHUTDOWN_SECONDS", default_value_t = 20)]
     pub(crate) shutdown_seconds: u64,
-    /// Smallest face in pixels, of the photo reduced to a longer side of 800.
-    #[arg(long, env = "FER_MIN_FACE", default_value_t = 20.0)]
-    pub(crate) min_face: f32,
+    /// Smallest face in pixels, in the photo reduced to a longer side of 800 [default: the detector's, 20 for the embedded one].
+    #[arg(long, env = "FER_MIN_FACE")]
+    pub(crate) min_face: Option<f32>,
 }
 
 impl Options {
@@ -169,7 +169,9 @@ mod tests {
                        "trusted-proxy": ["192.0.2.1", "192.0.2.2"], "min_face": 30.5}"#;
         let options = read(json, &["--queue", "8"]).unwrap();
         assert_eq!((options.queue, options.bind.as_str(), options.log), (8, "0.0.0.0:9", LogFormat::Json));
-        assert!(options.tls_self_signed && options.trusted_proxy.len() == 2 && options.min_face == 30.5);
+        assert!(
+            options.tls_self_signed && options.trusted_proxy.len() == 2 && options.min_face == Some(30.5)
+        );
         assert_eq!(read("{}", &[]).unwrap().queue, 32);
         let refusal = |json: &str| format!("{:#}", read(json, &[]).unwrap_err());
         assert!(refusal(r#"{"quue": 7}"#).contains("there is no flag --quue"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fer_detect::{DetectorConfig, DetectorModel};
+use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
 use fer_image::DecodeLimits;
 use fer_model::Bundle;
@@ -40,7 +40,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
     };
     let config = AnalyzerConfig {
         decode: DecodeLimits { max_pixels: options.max_pixels },
-        detector: DetectorConfig { min_face: options.min_face, ..DetectorConfig::default() },
+        detector: DetectorOptions { min_face: options.min_face, ..DetectorOptions::default() },
         ..AnalyzerConfig::default()
     };
     let count = match options.workers {

@@ -14,7 +14,7 @@ use fer_vision::{Analyzer, AnalyzerConfig};
 /// Times the pipeline on one photo.
 #[derive(Parser)]
 struct Options {
-    /// Folder with pnet.onnx, rnet.onnx and onet.onnx; the embedded detector without it.
+    /// A detector's folder; without it the embedded detector is used.
     #[arg(long)]
     detector: Option<PathBuf>,
     /// Emotion bundle.

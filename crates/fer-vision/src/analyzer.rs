@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fer_detect::{DetectError, Detector, DetectorConfig, DetectorModel, Face, Landmarks};
+use fer_detect::{DetectError, DetectorModel, DetectorOptions, Face, FaceDetector, Landmarks};
 use fer_engine::Engine;
 use fer_image::{BoundingBox, CropRule, DecodeError, DecodeLimits, FaceLocation, decode, resize};
 use fer_model::{Bundle, Classifier, ClassifyError, Probabilities};
@@ -17,14 +17,14 @@ pub struct AnalyzerConfig {
     /// BoundingBox on decoding.
     pub decode: DecodeLimits,
     /// Of the search, at search size.
-    pub detector: DetectorConfig,
+    pub detector: DetectorOptions,
     /// Faces are searched in a copy whose longer side is at most this, and cropped from the full picture.
     pub search_side: u32,
 }
 
 impl Default for AnalyzerConfig {
     fn default() -> Self {
-        Self { decode: DecodeLimits::default(), detector: DetectorConfig::default(), search_side: 800 }
+        Self { decode: DecodeLimits::default(), detector: DetectorOptions::default(), search_side: 800 }
     }
 }
 
@@ -44,7 +44,7 @@ pub enum AnalyzeError {
 
 /// Detector and classifier with their sessions; each thread has one of its own.
 pub struct Analyzer {
-    detector: Detector,
+    detector: Box<dyn FaceDetector>,
     classifier: Classifier,
     config: AnalyzerConfig,
     label: ModelLabel,
@@ -62,7 +62,7 @@ impl Analyzer {
         config: AnalyzerConfig,
     ) -> Result<Self, AnalyzeError> {
         Ok(Self {
-            detector: Detector::with_model(engine, detector, config.detector.clone())?,
+            detector: detector.detector(engine, &config.detector)?,
             classifier: Classifier::new(engine, bundle)?,
             label: ModelLabel { name: bundle.name().to_owned(), engine: engine.kind().name() },
             config,
@@ -103,7 +103,7 @@ impl Analyzer {
         let mood = Mood::of(&emotions);
         let faces =
             faces.into_iter().zip(emotions).map(|(face, emotions)| FaceAnalysis { face, emotions }).collect();
-        let sessions = self.detector.take_session_time() + self.classifier.session_time();
+        let sessions = self.detector.take_inference_time() + self.classifier.session_time();
         Ok(Analysis {
             image: ImageSize { width: image.width(), height: image.height() },
             faces,

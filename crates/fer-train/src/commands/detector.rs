@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use fer_detect::{DetectorConfig, DetectorModel, Stage};
+use fer_detect::mtcnn::{MtcnnConfig, MtcnnManifest, Stage};
+use fer_detect::{DetectorModel, manifest as detector_manifest};
 use fer_engine::Engine;
 use fer_model::bundle::write_whole;
 use fer_train::detector::annotations::{self, Photo};
@@ -12,7 +13,7 @@ use fer_train::detector::config::DetectorTraining;
 use fer_train::detector::evaluate::{self, Found, Report};
 use fer_train::detector::nets::Nets;
 use fer_train::detector::train::{self, Corpus};
-use fer_train::detector::{complete, description, sources};
+use fer_train::detector::{self, complete, sources};
 use serde_json::json;
 
 use super::compute::ComputeArgs;
@@ -75,16 +76,17 @@ pub(crate) struct TrainArgs {
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     photos: Photos,
-    /// Folder with pnet.onnx, rnet.onnx and onet.onnx [default: the networks that are embedded in the program].
+    /// A detector's folder: model.json and the files that it lists, or facenet-pytorch's pnet.onnx, rnet.onnx and onet.onnx
+    /// without one [default: the detector that is embedded in the program].
     #[arg(long)]
     detector: Option<PathBuf>,
     /// Width in pixels of the smallest face that counts; the detector does not search for smaller ones.
     #[arg(long, default_value_t = 20.0)]
     min_face: f32,
-    /// Minimum face probability after each network; the average-precision curve goes lower.
+    /// Minimum face probability after each network [default: the detector's]; the average-precision curve goes lower.
     #[arg(long, num_args = 3, value_names = ["P", "R", "O"])]
     thresholds: Option<Vec<f32>>,
-    /// Ratio of each pyramid level's side to the previous level's.
+    /// Ratio of each pyramid level's side to the previous level's [default: the detector's].
     #[arg(long)]
     pyramid_factor: Option<f32>,
     /// ONNX Runtime's shared library; without it, tract runs the networks.
@@ -102,7 +104,7 @@ pub(crate) struct EvaluateArgs {
 pub(crate) struct CompleteArgs {
     #[command(flatten)]
     photos: Photos,
-    /// Folder with pnet.onnx, rnet.onnx and onet.onnx.
+    /// A detector's folder.
     #[arg(long)]
     detector: PathBuf,
     /// CSV to write.
@@ -134,14 +136,7 @@ fn train(args: &TrainArgs) -> Result<()> {
     let run = args.runs.join(&args.name);
     eprintln!("training on {}, run in {}", compute.name, run.display());
     let (nets, report) = train::train(&config, &corpus, images, &compute, &run)?;
-    for (stage, graph) in Stage::ALL.into_iter().zip(&nets.0) {
-        let path = args.out.join(train::file_name(stage));
-        std::fs::create_dir_all(&args.out)
-            .with_context(|| format!("cannot create {}", args.out.display()))?;
-        write_whole(&path, graph).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let text = serde_json::to_string_pretty(&description(&config, &sources, &report))? + "\n";
-    write_whole(&args.out.join("model.json"), text.as_bytes()).context("cannot write model.json")?;
+    write_detector(&args.out, &nets, |graphs| detector::manifest(graphs, &config, &sources, &report))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -150,9 +145,26 @@ fn train(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+/// Writes the networks, and last the manifest that lists them.
+fn write_detector(
+    folder: &Path,
+    nets: &Nets,
+    manifest: impl FnOnce([&[u8]; 3]) -> MtcnnManifest,
+) -> Result<()> {
+    let [proposal, refinement, output] = nets.0.as_slice() else { bail!("a detector has three networks") };
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for (stage, graph) in Stage::ALL.into_iter().zip(&nets.0) {
+        let path = folder.join(stage.file_name());
+        write_whole(&path, graph).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let text = serde_json::to_string_pretty(&manifest([proposal, refinement, output]))? + "\n";
+    let path = folder.join(detector_manifest::FILE);
+    write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let photos = annotations::read(&args.photos.annotations)?;
-    let model = match &args.detector {
+    let DetectorModel::Mtcnn(model) = match &args.detector {
         Some(folder) => DetectorModel::open(folder)?,
         None => DetectorModel::embedded(),
     };
@@ -160,7 +172,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
         Some(library) => Engine::onnx_runtime(library)?,
         None => Engine::tract(),
     };
-    let mut config = DetectorConfig { min_face: args.min_face, ..DetectorConfig::default() };
+    let mut config = MtcnnConfig { min_face: args.min_face, ..model.config() };
     if let Some(&[proposal, refinement, output]) = args.thresholds.as_deref() {
         config.thresholds = [proposal, refinement, output];
     }
@@ -212,7 +224,7 @@ fn print_report(report: &Report, min_face: f32, engine: &Engine) {
 
 fn complete(args: &CompleteArgs) -> Result<()> {
     let mut photos = annotations::read(&args.photos.annotations)?;
-    let model = DetectorModel::open(&args.detector)?;
+    let DetectorModel::Mtcnn(model) = DetectorModel::open(&args.detector)?;
     ensure!(args.out != args.photos.annotations, "--out is the annotations themselves; name another file");
     let [faces, ignored] = complete::complete(&Engine::tract(), &model, &mut photos, args.photos.folder())?;
     annotations::write(&args.out, &photos)?;

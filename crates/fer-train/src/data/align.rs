@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use fer_detect::{Detector, DetectorConfig, Face};
+use fer_detect::{DetectorModel, DetectorOptions, Face, FaceDetector};
 use fer_engine::Engine;
 use fer_image::BoundingBox;
 use fer_image::{CropRule, FaceCrop, FaceLocation};
@@ -133,26 +133,27 @@ pub fn run(args: &AlignArgs) -> Result<()> {
 /// On all cores, in order.
 fn align_all<T: Sync>(
     pictures: &[T],
-    align: impl Fn(&mut Detector, &T) -> Aligned + Sync,
+    align: impl Fn(&mut dyn FaceDetector, &T) -> Aligned + Sync,
 ) -> Result<Vec<Aligned>> {
     let engine = Engine::tract();
     let bar = ProgressBar::new(pictures.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} faces, {eta} left") {
         bar.set_style(style);
     }
-    let open = || Detector::new(&engine, DetectorConfig::default());
+    let model = DetectorModel::embedded();
+    let open = || model.detector(&engine, &DetectorOptions::default());
     pictures
         .par_iter()
         .progress_with(bar)
         .map_init(open, |detector, picture| match detector {
-            Ok(detector) => Ok(align(detector, picture)),
+            Ok(detector) => Ok(align(detector.as_mut(), picture)),
             Err(error) => Err(anyhow!("{error}")),
         })
         .collect()
 }
 
 /// The largest face of a photo.
-fn align_photo(detector: &mut Detector, path: &Path) -> Result<(Box<[u8; PIXELS]>, f32)> {
+fn align_photo(detector: &mut dyn FaceDetector, path: &Path) -> Result<(Box<[u8; PIXELS]>, f32)> {
     let photo = image::ImageReader::open(path)?.with_guessed_format()?.decode()?.into_rgb8();
     let faces = detector.detect(&photo)?;
     let area = |face: &Face| face.bounding_box.width * face.bounding_box.height;
@@ -161,7 +162,7 @@ fn align_photo(detector: &mut Detector, path: &Path) -> Result<(Box<[u8; PIXELS]
 }
 
 /// The face of a picture that is hardly more than it.
-fn align_crop(detector: &mut Detector, sample: &Sample) -> Result<(Box<[u8; PIXELS]>, f32)> {
+fn align_crop(detector: &mut dyn FaceDetector, sample: &Sample) -> Result<(Box<[u8; PIXELS]>, f32)> {
     let side = SIDE * ENLARGED;
     let crop = FaceCrop::from_square(sample.pixels.as_slice(), SIDE, [side; 2]).context("not square")?;
     let room = (ROOM * side as f32) as u32;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use fer_image::DecodeLimits;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -111,8 +112,7 @@ pub fn read_negatives(list: &Path) -> Result<Vec<Photo>> {
 /// A photo's pixels.
 pub fn open(folder: &Path, photo: &Photo) -> Result<RgbImage> {
     let path = folder.join(&photo.path);
-    let image = image::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(image.into_rgb8())
+    Ok(fer_image::read(&path, DecodeLimits::default())?)
 }
 
 /// All photos' pixels, on all cores.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fer_detect::{DetectorConfig, DetectorModel};
+use fer_detect::mtcnn::{MtcnnConfig, MtcnnModel};
 use fer_engine::Engine;
 use fer_image::BoundingBox;
 
@@ -27,11 +27,11 @@ const KNOWN: f32 = 0.2;
 /// Adds rows to the photos.
 pub fn complete(
     engine: &Engine,
-    model: &DetectorModel,
+    model: &MtcnnModel,
     photos: &mut [Photo],
     folder: &Path,
 ) -> Result<[usize; 2]> {
-    let config = DetectorConfig { thresholds: [0.6, 0.7, POSSIBLE], ..DetectorConfig::default() };
+    let config = MtcnnConfig { thresholds: [0.6, 0.7, POSSIBLE], ..MtcnnConfig::default() };
     let found = detect(engine, &Nets::from(model), &config, photos, folder)?;
     let mut added = [0, 0];
     for (photo, found) in photos.iter_mut().zip(found) {

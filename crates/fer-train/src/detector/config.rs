@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use fer_detect::Stage;
+use fer_detect::mtcnn::Stage;
 use fer_model::spec::{Architecture, Shape};
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use fer_detect::{Candidate, DetectorConfig, Face, Landmarks, Stage};
+use fer_detect::mtcnn::{Candidate, MtcnnConfig, Stage};
+use fer_detect::{Face, Landmarks};
 use fer_engine::Engine;
 use fer_image::BoundingBox;
 use rayon::prelude::*;
@@ -149,7 +150,7 @@ pub struct Found {
 pub fn detect(
     engine: &Engine,
     nets: &Nets,
-    config: &DetectorConfig,
+    config: &MtcnnConfig,
     photos: &[Photo],
     folder: &Path,
 ) -> Result<Vec<Found>> {
@@ -179,12 +180,12 @@ pub fn detect(
 pub fn measure(
     engine: &Engine,
     nets: &Nets,
-    config: &DetectorConfig,
+    config: &MtcnnConfig,
     photos: &[Photo],
     folder: &Path,
 ) -> Result<(Report, Vec<Found>)> {
     let thresholds = std::array::from_fn(|stage| config.thresholds[stage].min(FLOOR[stage]));
-    let floor = DetectorConfig { thresholds, ..config.clone() };
+    let floor = MtcnnConfig { thresholds, ..config.clone() };
     let all = detect(engine, nets, &floor, photos, folder)?;
     let found = detect(engine, nets, config, photos, folder)?;
     let errors = photos

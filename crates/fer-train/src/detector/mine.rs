@@ -1,7 +1,7 @@
 //! Hard examples: what the stages before take for a face.
 
 use anyhow::Result;
-use fer_detect::DetectorConfig;
+use fer_detect::mtcnn::MtcnnConfig;
 use fer_engine::Engine;
 use rayon::prelude::*;
 
@@ -16,7 +16,7 @@ pub fn mine(
     threshold: f32,
     per_scene: usize,
 ) -> Result<Mined> {
-    let config = DetectorConfig { thresholds: [threshold; 3], ..DetectorConfig::default() };
+    let config = MtcnnConfig { thresholds: [threshold; 3], ..MtcnnConfig::default() };
     let found: Vec<Vec<Example>> = scenes
         .par_iter()
         .enumerate()

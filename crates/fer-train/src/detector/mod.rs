@@ -9,7 +9,7 @@ pub mod nets;
 pub mod samples;
 pub mod train;
 
-use fer_detect::Stage;
+use fer_detect::mtcnn::{MtcnnConfig, MtcnnManifest, Stage};
 use serde_json::json;
 
 use self::config::DetectorTraining;
@@ -24,15 +24,19 @@ pub fn sources(photos: &[annotations::Photo], negatives: usize) -> serde_json::V
     json!({ "photos_with_faces": photos.len(), "photos_without_faces": negatives, "faces_by_source": counts })
 }
 
-/// The content of `model.json`: how the networks were trained, on what, and what they reach on the validation photos.
-pub fn description(
+/// The content of `model.json`: how the networks run, how and on what they were trained, and what they reach on the
+/// validation photos.
+pub fn manifest(
+    graphs: [&[u8]; 3],
     config: &DetectorTraining,
     data: &serde_json::Value,
     report: &Report,
-) -> serde_json::Value {
+) -> MtcnnManifest {
     let sizes: serde_json::Map<_, _> = Stage::ALL
         .into_iter()
         .map(|stage| (stage.net().to_owned(), json!(config.stage(stage).network.trainable_parameters())))
         .collect();
-    json!({ "name": "mtcnn", "parameters": sizes, "data": data, "training": config, "validation": report })
+    let training = json!({ "parameters": sizes, "data": data, "config": config, "validation": report });
+    let run = MtcnnConfig { normalization: samples::NORMALIZATION, ..MtcnnConfig::default() };
+    MtcnnManifest::new(&run, graphs, training)
 }

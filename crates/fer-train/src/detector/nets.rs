@@ -1,7 +1,8 @@
 //! The nets that there are: while the later ones are not trained yet, the first stages of a cascade.
 
 use anyhow::Result;
-use fer_detect::{Candidate, DetectorConfig, DetectorModel, Face, Finisher, Proposer, Refiner};
+use fer_detect::Face;
+use fer_detect::mtcnn::{Candidate, MtcnnConfig, MtcnnModel, OutputNet, ProposalNet, RefineNet};
 use fer_engine::Engine;
 use image::RgbImage;
 
@@ -9,19 +10,19 @@ use image::RgbImage;
 #[derive(Clone, Default)]
 pub struct Nets(pub Vec<Vec<u8>>);
 
-impl From<&DetectorModel> for Nets {
-    fn from(model: &DetectorModel) -> Self {
+impl From<&MtcnnModel> for Nets {
+    fn from(model: &MtcnnModel) -> Self {
         Self(model.graphs().map(<[u8]>::to_vec).to_vec())
     }
 }
 
 impl Nets {
     /// Opens them for one thread. There is at least P-Net.
-    pub fn open(&self, engine: &Engine, config: &DetectorConfig) -> Result<Stages> {
+    pub fn open(&self, engine: &Engine, config: &MtcnnConfig) -> Result<Stages> {
         Ok(Stages {
-            proposer: Proposer::open(engine, &self.0[0])?,
-            refiner: self.0.get(1).map(|graph| Refiner::open(engine, graph)).transpose()?,
-            finisher: self.0.get(2).map(|graph| Finisher::open(engine, graph)).transpose()?,
+            proposal: ProposalNet::open(engine, &self.0[0])?,
+            refine: self.0.get(1).map(|graph| RefineNet::open(engine, graph)).transpose()?,
+            output: self.0.get(2).map(|graph| OutputNet::open(engine, graph)).transpose()?,
             config: config.clone(),
         })
     }
@@ -29,10 +30,10 @@ impl Nets {
 
 /// The opened stages.
 pub struct Stages {
-    proposer: Proposer,
-    refiner: Option<Refiner>,
-    finisher: Option<Finisher>,
-    config: DetectorConfig,
+    proposal: ProposalNet,
+    refine: Option<RefineNet>,
+    output: Option<OutputNet>,
+    config: MtcnnConfig,
 }
 
 /// What each stage let pass.
@@ -44,12 +45,12 @@ pub struct Passed {
 
 impl Stages {
     pub fn run(&mut self, image: &RgbImage) -> Result<Passed> {
-        let proposals = self.proposer.propose(image, &self.config)?;
+        let proposals = self.proposal.propose(image, &self.config)?;
         let mut passed = Passed { proposals, refined: None, faces: None };
-        if let Some(refiner) = &mut self.refiner {
-            let refined = refiner.refine(image, &passed.proposals, &self.config)?;
-            if let Some(finisher) = &mut self.finisher {
-                passed.faces = Some(finisher.finish(image, &refined, &self.config)?);
+        if let Some(refine) = &mut self.refine {
+            let refined = refine.refine(image, &passed.proposals, &self.config)?;
+            if let Some(output) = &mut self.output {
+                passed.faces = Some(output.finish(image, &refined, &self.config)?);
             }
             passed.refined = Some(refined);
         }

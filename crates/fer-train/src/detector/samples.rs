@@ -4,8 +4,9 @@
 //! over union from 0.65), part of one (from 0.4) or background (below 0.3); what lies between is left out. Half of the
 //! crops are mined where the stages before could not tell, the others drawn at random.
 
-use fer_detect::{Candidate, Stage, append_crop, box_offsets, point_fractions};
-use fer_image::BoundingBox;
+use fer_detect::mtcnn::{Candidate, Stage, append_crop, box_regression, point_fractions};
+use fer_image::area::Normalization;
+use fer_image::{BoundingBox, Overlap};
 use image::RgbImage;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -17,6 +18,9 @@ use super::config::{DetectorTraining, Views};
 const FACE: f32 = 0.65;
 const PART: f32 = 0.4;
 const BACKGROUND: f32 = 0.3;
+
+/// What the networks are trained on, and what their manifest says.
+pub const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 };
 
 /// Draws of a random window before another face or photo is tried.
 const ATTEMPTS: usize = 30;
@@ -146,18 +150,13 @@ pub enum Label {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undecided;
 
-fn bounding_box([x0, y0, x1, y1]: [f32; 4]) -> BoundingBox {
-    BoundingBox { x: x0, y: y0, width: x1 - x0, height: y1 - y0 }
-}
-
 fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    bounding_box(a).iou(&bounding_box(b))
+    BoundingBox::from_corners(a).iou(&BoundingBox::from_corners(b))
 }
 
-/// Share of `window` that lies in `other`.
+/// Returns the fraction of `window` that lies in `other`.
 fn covered(window: [f32; 4], other: [f32; 4]) -> f32 {
-    let side = |low: usize| (window[low + 2].min(other[low + 2]) - window[low].max(other[low])).max(0.0);
-    side(0) * side(1) / ((window[2] - window[0]) * (window[3] - window[1]))
+    Overlap::of_corners(window, other, 0.0).of_first()
 }
 
 /// A window of a scene and what it shows.
@@ -196,7 +195,7 @@ pub struct Sample {
     pub pixels: Vec<f32>,
     /// Face or not.
     pub face: Option<bool>,
-    pub offsets: Option<[f32; 4]>,
+    pub box_regression: Option<[f32; 4]>,
     /// Eyes, nose, mouth corners, mouth centre, as fractions of the crop.
     pub points: [Option<[f32; 2]>; 6],
 }
@@ -340,13 +339,13 @@ impl<'a> Samples<'a> {
             Label::Part(shown) => (None, Some(&scene.faces[shown])),
             Label::Background => (Some(false), None),
         };
-        let mut sample = Sample { pixels, face, offsets: None, points: [None; 6] };
+        let mut sample = Sample { pixels, face, box_regression: None, points: [None; 6] };
         if let Some(shown) = shown {
-            sample.offsets = Some(box_offsets(self.stage, example.corners, shown.corners));
+            sample.box_regression = Some(box_regression(self.stage, example.corners, shown.corners));
             sample.points = shown.points.map(|point| Some(point_fractions(example.corners, point?)));
         }
         if scene.landmarks_only {
-            (sample.face, sample.offsets) = (None, None);
+            (sample.face, sample.box_regression) = (None, None);
         }
         self.view(&mut sample, random);
         Some(sample)
@@ -358,7 +357,8 @@ impl<'a> Samples<'a> {
         let candidate = Candidate { corners, score: 1.0 };
         // P-Net's windows never reach over the border.
         if self.stage == Stage::Proposal || !random.random_bool(self.views.cut) {
-            return append_crop(self.stage, &scene.image, &candidate, &mut pixels).then_some(pixels);
+            return append_crop(self.stage, &scene.image, &candidate, NORMALIZATION, &mut pixels)
+                .then_some(pixels);
         }
         let mut kept = corners;
         let edge = random.random_range(0..4);
@@ -372,7 +372,8 @@ impl<'a> Samples<'a> {
         let picture = image::imageops::crop_imm(&scene.image, x0, y0, x1 - x0, y1 - y0).to_image();
         let [left, top] = [x0 as f32, y0 as f32];
         let corners = [corners[0] - left, corners[1] - top, corners[2] - left, corners[3] - top];
-        append_crop(self.stage, &picture, &Candidate { corners, ..candidate }, &mut pixels).then_some(pixels)
+        append_crop(self.stage, &picture, &Candidate { corners, ..candidate }, NORMALIZATION, &mut pixels)
+            .then_some(pixels)
     }
 
     /// Mirrors, blurs, recolours and covers at random.
@@ -381,7 +382,8 @@ impl<'a> Samples<'a> {
         let side = self.stage.side();
         if random.random_bool(0.5) {
             sample.pixels.chunks_exact_mut(side).for_each(<[f32]>::reverse);
-            sample.offsets = sample.offsets.map(|[left, top, right, bottom]| [-right, top, -left, bottom]);
+            sample.box_regression =
+                sample.box_regression.map(|[left, top, right, bottom]| [-right, top, -left, bottom]);
             let [left_eye, right_eye, nose, mouth_left, mouth_right, mouth] = sample.points;
             let swapped = [right_eye, left_eye, nose, mouth_right, mouth_left, mouth];
             sample.points = swapped.map(|point| point.map(|[x, y]| [1.0 - x, y]));
@@ -536,10 +538,10 @@ mod tests {
                 let sample = samples.draw(place, &mut StdRng::seed_from_u64(seed));
                 assert_eq!(sample.pixels.len(), 3 * 48 * 48);
                 match place {
-                    0 | 1 => assert_eq!((sample.face, sample.offsets.is_some()), (Some(true), true)),
-                    2 => assert_eq!((sample.face, sample.offsets.is_some()), (None, true)),
-                    3 => only_points += usize::from(sample.face.is_none() && sample.offsets.is_none()),
-                    _ => assert_eq!((sample.face, sample.offsets), (Some(false), None)),
+                    0 | 1 => assert_eq!((sample.face, sample.box_regression.is_some()), (Some(true), true)),
+                    2 => assert_eq!((sample.face, sample.box_regression.is_some()), (None, true)),
+                    3 => only_points += usize::from(sample.face.is_none() && sample.box_regression.is_none()),
+                    _ => assert_eq!((sample.face, sample.box_regression), (Some(false), None)),
                 }
                 if let [Some(left), Some(right), ..] = sample.points {
                     assert!(left[0] < right[0], "left as seen in the image, mirrored or not");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use fer_detect::{DetectorConfig, Stage};
+use fer_detect::mtcnn::{MtcnnConfig, Stage};
 use fer_engine::Engine;
 use fer_model::bundle::write_whole;
 use fer_model::onnx;
@@ -100,7 +100,7 @@ pub fn train(
     annotations::write(&run.join("validation.csv"), &corpus.validation)?;
     let mut nets = Nets::default();
     for stage in Stage::ALL {
-        let file = run.join(file_name(stage));
+        let file = run.join(stage.file_name());
         let graph = if file.exists() {
             eprintln!("{}: {} is there already", stage.net(), file.display());
             std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?
@@ -111,7 +111,7 @@ pub fn train(
             graph
         };
         nets.0.push(graph);
-        let report = measure(&engine, &nets, &DetectorConfig::default(), &corpus.validation, images)?.0;
+        let report = measure(&engine, &nets, &MtcnnConfig::default(), &corpus.validation, images)?.0;
         eprintln!(
             "after {}: average precision {:.3}, recall {:.3}, {:.2} false positives a photo ({} validation photos)",
             stage.net(),
@@ -125,15 +125,6 @@ pub fn train(
         }
     }
     unreachable!("O-Net is the last stage")
-}
-
-/// The net's file.
-pub fn file_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Proposal => "pnet.onnx",
-        Stage::Refinement => "rnet.onnx",
-        Stage::Output => "onet.onnx",
-    }
 }
 
 /// One stage's training.
@@ -162,7 +153,7 @@ impl Run<'_> {
         let net = self.stage.net();
         let started = Instant::now();
         let architecture = &self.of.network;
-        let folder = self.folder.join(file_name(self.stage)).with_extension("");
+        let folder = self.folder.join(self.stage.file_name()).with_extension("");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let seed = mix([self.config.seed, self.stage.side() as u64, 0]);
         let checkpoint = if folder.join(checkpoint::FILE).exists() {
@@ -258,7 +249,7 @@ impl Run<'_> {
         let pixels = drawn.iter().flat_map(|sample| sample.pixels.iter().copied()).collect();
         let mut outputs = network.forward(images(pixels, self.of.network.input(), device)).into_iter();
         let mut next = || outputs.next().unwrap_or_else(|| unreachable!("the config's heads were checked"));
-        let (scores, offsets) = (next(), next());
+        let (scores, box_regression) = (next(), next());
 
         let column = |values: Vec<f32>, columns: usize| {
             Tensor::<2>::from_data(TensorData::new(values, [drawn.len(), columns]), device)
@@ -274,8 +265,8 @@ impl Run<'_> {
         let kept = hard.iter().sum::<f32>().max(1.0);
         let faces = (losses * column(hard, 1)).sum() / f64::from(kept);
 
-        let (targets, weights, asked) = offsets_wanted(drawn);
-        let distance = (offsets - column(targets, 4)).abs() * column(weights, 4);
+        let (targets, weights, asked) = box_regression_wanted(drawn);
+        let distance = (box_regression - column(targets, 4)).abs() * column(weights, 4);
         let boxes = distance.sum() / asked.max(1.0);
 
         let mut sums = Sums::default();
@@ -320,11 +311,11 @@ fn hardest(losses: &[f32], drawn: &[Sample], share: f64) -> Vec<f32> {
 }
 
 /// Box targets and weights `[crops, 4]`, and how many crops have one.
-fn offsets_wanted(drawn: &[Sample]) -> (Vec<f32>, Vec<f32>, f64) {
+fn box_regression_wanted(drawn: &[Sample]) -> (Vec<f32>, Vec<f32>, f64) {
     let (mut targets, mut weights, mut asked) = (Vec::new(), Vec::new(), 0.0);
     for sample in drawn {
-        let known = sample.offsets.is_some();
-        targets.extend(sample.offsets.unwrap_or_default());
+        let known = sample.box_regression.is_some();
+        targets.extend(sample.box_regression.unwrap_or_default());
         weights.extend([f32::from(known); 4]);
         asked += f64::from(u8::from(known));
     }
@@ -352,7 +343,7 @@ mod tests {
     use super::*;
 
     fn sample(face: Option<bool>) -> Sample {
-        Sample { pixels: Vec::new(), face, offsets: None, points: [None; 6] }
+        Sample { pixels: Vec::new(), face, box_regression: None, points: [None; 6] }
     }
 
     #[test]
@@ -365,11 +356,11 @@ mod tests {
     #[test]
     fn only_what_is_known_has_weight() {
         let mut known = sample(Some(true));
-        known.offsets = Some([0.1, 0.2, 0.3, 0.4]);
+        known.box_regression = Some([0.1, 0.2, 0.3, 0.4]);
         known.points[0] = Some([0.3, 0.6]);
         known.points[5] = Some([0.5, 0.8]);
         let drawn = [sample(Some(false)), known];
-        let (targets, weights, asked) = offsets_wanted(&drawn);
+        let (targets, weights, asked) = box_regression_wanted(&drawn);
         assert_eq!(
             (&targets[4..], &weights[..], asked),
             (&[0.1, 0.2, 0.3, 0.4][..], &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0][..], 1.0)

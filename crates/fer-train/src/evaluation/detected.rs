@@ -2,7 +2,7 @@
 //! crop rule, and scored beside the original crops.
 
 use anyhow::Result;
-use fer_detect::{Detector, DetectorConfig};
+use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
 use fer_image::BoundingBox;
 use fer_image::{CropRule, FaceCrop, FaceLocation};
@@ -36,12 +36,12 @@ impl Found {
 /// Pastes and detects each sample, turned by an angle of up to `tilt` degrees; `None` where nothing is found at its
 /// place.
 pub fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
-    let engine = Engine::tract();
+    let (engine, model) = (Engine::tract(), DetectorModel::embedded());
     samples
         .par_iter()
         .enumerate()
         .map_init(
-            || Detector::new(&engine, DetectorConfig::default()),
+            || model.detector(&engine, &DetectorOptions::default()),
             |detector, (number, sample)| {
                 let detector = detector.as_mut().map_err(|e| anyhow::anyhow!("{e}"))?;
                 let (picture, wanted) = paste(sample, number, tilt);

@@ -105,9 +105,13 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
     }
     let card: Value =
         serde_json::from_slice(&fs::read(folder.join("out-whole/model.json")).unwrap()).unwrap();
-    assert_eq!(card["validation"]["stages"].as_array().unwrap().len(), 3);
-    assert_eq!(card["data"]["faces_by_source"]["test"], 17);
-    assert!(card["validation"]["ap50"].is_number() && card["parameters"]["P-Net"] == 8_006, "{card}");
+    assert_eq!(card["training"]["validation"]["stages"].as_array().unwrap().len(), 3);
+    assert_eq!(card["training"]["data"]["faces_by_source"]["test"], 17);
+    assert!(
+        card["training"]["validation"]["ap50"].is_number()
+            && card["training"]["parameters"]["P-Net"] == 8_006,
+        "{card}"
+    );
 
     // Killed inside P-Net, behind its checkpoint.
     let mut child = train(folder, "killed").stderr(Stdio::piped()).spawn().unwrap();
