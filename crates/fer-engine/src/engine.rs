@@ -1,4 +1,4 @@
-//! The choice of an engine.
+//! The engines, and opening a graph on one of them.
 
 use std::fmt;
 use std::path::Path;
@@ -9,14 +9,14 @@ use crate::{EngineError, Session, tract};
 /// Which runtime does the arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineKind {
-    /// Pure Rust, part of the program.
+    /// tract: pure Rust, part of the program.
     Tract,
-    /// Microsoft's, two to four times faster, a shared library.
+    /// Microsoft's ONNX Runtime: a shared library, two to four times as fast.
     OnnxRuntime,
 }
 
 impl EngineKind {
-    /// As in JSON.
+    /// The engine's name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tract => "tract",
@@ -42,21 +42,21 @@ enum Runtime {
 }
 
 impl Engine {
-    /// The engine that is part of the program.
+    /// Returns tract, which is part of the program.
     pub const fn tract() -> Self {
         Self(Runtime::Tract)
     }
 
-    /// ONNX Runtime from a shared library, which stays loaded until the process ends.
+    /// Loads ONNX Runtime from a shared library, which stays loaded until the process ends.
     ///
     /// # Errors
-    /// [`EngineError::Library`] where it cannot be loaded; [`EngineError::Loaded`] where the process has another
-    /// one already.
+    /// [`EngineError::Library`] if it cannot be loaded; [`EngineError::Loaded`] if the process has already loaded another
+    /// library.
     pub fn onnx_runtime(library: &Path) -> Result<Self, EngineError> {
         OnnxRuntime::load(library).map(Runtime::OnnxRuntime).map(Self)
     }
 
-    /// Which one it is.
+    /// Returns which engine this is.
     pub const fn kind(&self) -> EngineKind {
         match self.0 {
             Runtime::Tract => EngineKind::Tract,
@@ -64,7 +64,7 @@ impl Engine {
         }
     }
 
-    /// For people: the kind, and where it came from.
+    /// Describes the engine for people: its kind, and the library it was loaded from.
     pub fn describe(&self) -> String {
         match &self.0 {
             Runtime::Tract => "tract".to_owned(),
@@ -72,12 +72,11 @@ impl Engine {
         }
     }
 
-    /// Opens a graph with one input for use by one thread at a time. It runs on the calling thread alone:
-    /// parallelism comes from several sessions, and helper threads that spin make a busy machine several times
-    /// slower.
+    /// Opens a graph with one input for use by one thread at a time. The session runs only on the calling thread:
+    /// parallelism comes from several sessions, and helper threads that spin make a busy machine several times slower.
     ///
     /// # Errors
-    /// [`EngineError::Graph`].
+    /// [`EngineError::Graph`] if the bytes are no graph that the engine can run.
     pub fn open(&self, onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
         match &self.0 {
             Runtime::Tract => tract::open(onnx),

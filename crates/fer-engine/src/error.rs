@@ -1,49 +1,49 @@
-//! What can go wrong between a file of bytes and its outputs.
+//! Errors of loading an engine, opening a graph and running it.
 
 use std::path::PathBuf;
 
 /// Why an engine or a graph cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// ONNX Runtime is not there, is too old, or is not ONNX Runtime.
+    /// The file does not exist, is not ONNX Runtime, or is too old.
     #[error("cannot load ONNX Runtime from {path}: {message}; version 1.24 or later is needed")]
     Library {
         /// The shared library.
         path: PathBuf,
-        /// By the loader.
+        /// The loader's message.
         message: String,
     },
     /// The process has loaded another library.
-    #[error("this process has loaded ONNX Runtime from {path} already; it takes one library")]
+    #[error("this process has loaded ONNX Runtime from {path} already; a process can load only one library")]
     Loaded {
-        /// The one that is loaded.
+        /// The library that is loaded.
         path: PathBuf,
     },
-    /// The bytes are no graph that the engine can run.
+    /// The bytes are no ONNX graph, or a graph that the engine cannot run.
     #[error("the graph cannot be opened: {0}")]
     Graph(String),
-    /// A shape and a number of values that do not belong together.
+    /// The number of values is not the product of the shape's sides.
     #[error("a tensor of shape {shape:?} cannot hold {values} values")]
     Shape {
-        /// Dimensions.
+        /// The shape that was asked for.
         shape: Vec<usize>,
-        /// How many values came with them.
+        /// Number of values that were given.
         values: usize,
     },
     /// The forward pass failed.
     #[error("the graph cannot run on an input of shape {shape:?}: {message}")]
     Run {
-        /// Of the input.
+        /// Shape of the input.
         shape: Vec<usize>,
-        /// By the engine.
+        /// The engine's message.
         message: String,
     },
-    /// The graph has other outputs.
+    /// The graph has no output of this name.
     #[error("the graph has no output '{name}'; it has {found}")]
     MissingOutput {
-        /// Wanted.
+        /// The name that was asked for.
         name: String,
-        /// There.
+        /// Names of the graph's outputs.
         found: String,
     },
 }

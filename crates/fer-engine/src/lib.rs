@@ -1,7 +1,7 @@
-//! Runs an ONNX graph: on tract, which is linked in, or on ONNX Runtime, which is loaded where it is found.
+//! Runs ONNX graphs on tract, which is linked in, or on ONNX Runtime, which is loaded from a shared library.
 //!
-//! What the tensors mean is the callers' business. `ort` and tract stay inside this crate, so that another
-//! runtime can take its place behind [`Session`].
+//! The meaning of the tensors is left to the callers. `ort` and tract stay inside this crate, so that another runtime can
+//! take their place behind [`Session`].
 
 mod engine;
 mod error;
@@ -16,9 +16,9 @@ pub use tensor::{Outputs, Tensor};
 
 /// An opened graph with one input.
 pub trait Session: Send {
-    /// One forward pass; the input's shape may differ from call to call where the graph allows it.
+    /// Runs one forward pass. The shape of the input may differ from call to call if the graph allows it.
     ///
     /// # Errors
-    /// [`EngineError::Run`] where the input does not fit the graph.
+    /// [`EngineError::Run`] if the input does not fit the graph.
     fn run(&mut self, input: Tensor) -> Result<Outputs, EngineError>;
 }

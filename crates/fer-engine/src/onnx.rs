@@ -1,10 +1,10 @@
-//! The types of the ONNX file format (onnx.proto), for those who write graphs.
+//! The types of the ONNX file format (onnx.proto), for writing graphs.
 
 use prost::Message as _;
 
 pub use tract_onnx::pb::*;
 
-/// The bytes of an `.onnx` file.
+/// Encodes a model as the bytes of an `.onnx` file.
 pub fn encode(model: &ModelProto) -> Vec<u8> {
     model.encode_to_vec()
 }

@@ -1,4 +1,4 @@
-//! ONNX Runtime behind [`Session`]. The only file that speaks to `ort`.
+//! ONNX Runtime behind [`Session`]. No other file uses `ort`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ struct Loaded {
     environment: Environment,
 }
 
-/// `ort` takes one library a process. Sessions need the environment, so it stays.
+/// `ort` loads one library per process. Sessions need the environment, so it is kept.
 static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
 
 impl OnnxRuntime {
@@ -46,7 +46,7 @@ impl OnnxRuntime {
 
     pub(crate) fn open(&self, onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
         let failed = |e: ort::Error| EngineError::Graph(e.to_string());
-        // A library that does not know an option goes on without it.
+        // If the library does not know an option, the session is built without it.
         let session = ort::session::Session::builder(&self.0.environment)
             .map_err(failed)?
             .with_optimization_level(GraphOptimizationLevel::All)
@@ -61,15 +61,15 @@ impl OnnxRuntime {
     }
 }
 
-/// Shapes of inputs whose outputs' shapes are remembered.
+/// Number of input shapes for which the output shapes are remembered.
 const MOST_SHAPES: usize = 1024;
 
 /// An output's name and shape.
 type Output = (String, Vec<usize>);
 
-/// The outputs are made here, not by the library: `ort` 2.0.0-rc.14 never frees the type of an output that the library made
-/// (`Value::from_session_output_ptr`), some 300 bytes a run. Their shapes follow from the input's, so that a first run with each
-/// shape tells them.
+/// The outputs are allocated here and not by the library: `ort` 2.0.0-rc.14 never frees the type of an output that the library
+/// allocated (`Value::from_session_output_ptr`), about 300 bytes per run. The output shapes follow from the input shape, so the
+/// first run with each input shape determines them.
 struct OrtSession {
     session: ort::session::Session,
     shapes: HashMap<Vec<usize>, Vec<Output>>,
@@ -134,7 +134,7 @@ impl Session for OrtSession {
 mod tests {
     use super::*;
 
-    /// In KiB.
+    /// Resident memory of this process in KiB.
     fn resident_memory() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

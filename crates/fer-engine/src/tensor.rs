@@ -1,8 +1,8 @@
-//! Numbers with a shape, and the named outputs of a graph.
+//! Tensors, and the named outputs of a graph.
 
 use crate::EngineError;
 
-/// Row-major `f32` values. Invariant: as many as the shape's product.
+/// Row-major `f32` values with a shape. Invariant: the number of values is the product of the shape's sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -10,10 +10,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Takes values in row-major order.
+    /// Makes a tensor from values in row-major order.
     ///
     /// # Errors
-    /// [`EngineError::Shape`] where their number is not the shape's product.
+    /// [`EngineError::Shape`] if the number of values is not the product of the shape's sides.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self, EngineError> {
         let shape = shape.into();
         let values = shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
@@ -24,23 +24,23 @@ impl Tensor {
         }
     }
 
-    /// Dimensions.
+    /// Length of each side.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Values, row-major.
+    /// The values in row-major order.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// Values, row-major.
+    /// Returns the values in row-major order.
     pub fn into_data(self) -> Vec<f32> {
         self.data
     }
 }
 
-/// What a forward pass gave, by output name.
+/// The outputs of a forward pass by name.
 #[derive(Debug)]
 pub struct Outputs(Vec<(String, Tensor)>);
 
@@ -53,10 +53,10 @@ impl Outputs {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Takes one output.
+    /// Removes and returns the output of this name.
     ///
     /// # Errors
-    /// [`EngineError::MissingOutput`] with the names that are there.
+    /// [`EngineError::MissingOutput`] if there is no such output.
     pub fn take(&mut self, name: &str) -> Result<Tensor, EngineError> {
         match self.0.iter().position(|(found, _)| found == name) {
             Some(position) => Ok(self.0.swap_remove(position).1),

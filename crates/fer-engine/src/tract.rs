@@ -1,9 +1,9 @@
-//! tract behind [`Session`]. The only file that speaks to it.
+//! tract behind [`Session`]. No other file uses tract's API.
 //!
-//! One plan serves any number of samples. For a graph whose sides are free too there is a plan for each size of input,
-//! as far as it pays: where sides are symbols tract lays out every convolution as one matrix product and calls a
-//! function for each value of an elementwise operator, which takes twice the time. It builds PReLU of three such
-//! operators, so here PReLU is one operator of our own.
+//! One plan serves any number of samples. A graph whose input height and width are also free gets a plan for each input
+//! size that is large enough. With symbolic sides, tract lays out every convolution as one matrix product and calls a
+//! function for each value of an elementwise operator, which takes twice the time. tract also builds PReLU from three
+//! such operators; this file replaces it by a single one.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use tract_onnx::tract_hir::internal::{
 use crate::{EngineError, Outputs, Session, Tensor};
 
 pub(crate) fn open(onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
-    // `{:#}` names the causes too.
+    // `{:#}` includes the causes.
     plan(onnx).map(|session| Box::new(session) as _).map_err(|e| EngineError::Graph(format!("{e:#}")))
 }
 
-/// Sizes of which a session keeps plans: as many as a few pictures' pyramids have levels that pay.
+/// Plans that a session keeps: enough for the large pyramid levels of a few picture sizes.
 const MOST_PLANS: usize = 32;
 
-/// Values of an input from which a plan of its own pays, which takes some two milliseconds to make.
+/// Number of input values from which a separate plan is faster overall; making one takes about two milliseconds.
 const WORTH_A_PLAN: usize = 8_000;
 
 fn plan(mut onnx: &[u8]) -> TractResult<TractSession> {
@@ -44,11 +44,11 @@ fn plan(mut onnx: &[u8]) -> TractResult<TractSession> {
 
 struct TractSession {
     any_size: Arc<TypedRunnableModel>,
-    /// To make plans of, where the graph's sides are free.
+    /// The source of further plans, if the graph's sides are free.
     model: Option<InferenceModel>,
-    /// Input shape and plan, the last used at the end.
+    /// Input shapes with their plans, the most recently used last.
     by_size: Vec<(Vec<usize>, Arc<TypedRunnableModel>)>,
-    /// Of the outputs, in the graph's order.
+    /// Names of the outputs, in the graph's order.
     names: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl Session for TractSession {
     }
 }
 
-/// `max(x, 0) + slope · min(x, 0)`; inputs x `[batch, channels, …]` and one slope a channel (He et al. 2015).
+/// `max(x, 0) + slope · min(x, 0)` with the inputs x, `[batch, channels, …]`, and one slope per channel (He et al. 2015).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PRelu;
 
@@ -140,9 +140,9 @@ impl EvalOp for PRelu {
         let (plain, shape) = (slopes.try_as_plain_ram()?, slopes.shape());
         let slopes = plain.as_slice::<f32>()?;
         let channels = values.shape().get(1).copied().unwrap_or(1);
-        // Shapes are aligned at their ends, so the channels' place counts from there. One slope is for all channels.
-        let place = values.rank().saturating_sub(2);
-        let fits = slopes.len() == channels && shape.iter().nth_back(place) == Some(&channels);
+        // Shapes are aligned at their ends, so the channel axis is counted from there. A single slope applies to all channels.
+        let channel_axis = values.rank().saturating_sub(2);
+        let fits = slopes.len() == channels && shape.iter().nth_back(channel_axis) == Some(&channels);
         if slopes.len() != 1 && !fits {
             return Err(TractError::msg(format!("PRelu has slopes {shape:?} for {channels} channels")));
         }
@@ -185,7 +185,7 @@ mod tests {
         let every_second = [1.0, 2.0, 2.0, 4.0, 3.0, 6.0, 4.0, 8.0];
         assert_eq!(prelu(&[4, 2], &values, &[2], &[0.5, -2.0]).unwrap(), every_second);
         assert_eq!(prelu(&[2, 2, 2, 1], &values, &[1], &[-2.0]).unwrap(), every_second);
-        // Along the last axis, which is not the channels'.
+        // The slopes lie along the last axis, which is not the channel axis.
         assert!(prelu(&[1, 2, 2, 2], &values, &[2], &[0.5, -2.0]).is_err());
         assert!(prelu(&[1, 2, 2, 2], &values, &[3, 1, 1], &[0.0; 3]).is_err());
     }

@@ -1,14 +1,14 @@
-//! Bytes to upright RGB pixels, with a bound on what a client can make us allocate.
+//! Decodes photos to upright RGB pixels, with a bound on the memory that a client can make the server allocate.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-/// What a photo may cost.
+/// Limits on decoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Width times height, by the header, before anything is decoded. A pixel of more than four bytes counts
-    /// as several.
+    /// Largest width × height. It is checked against the header before anything is decoded. A pixel of more than four bytes
+    /// counts as several.
     pub max_pixels: u64,
 }
 
@@ -18,34 +18,34 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Why bytes are no photo for us.
+/// Why a photo cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Nothing was sent.
+    /// There are no bytes.
     #[error("the image is empty")]
     Empty,
-    /// Another file type.
+    /// The file type is not supported.
     #[error("this is not a JPEG, PNG or WebP image")]
     NotAnImage,
-    /// Truncated or damaged.
+    /// The file is truncated or damaged.
     #[error("the image is damaged or cut off: {0}")]
     Corrupt(String),
-    /// Larger than allowed.
+    /// The photo exceeds [`DecodeLimits::max_pixels`].
     #[error(
         "the image has {width}×{height} pixels; at most {max_pixels} are allowed, half as many of 16 bits a channel"
     )]
     TooManyPixels {
-        /// By the header.
+        /// Width in the header.
         width: u32,
-        /// By the header.
+        /// Height in the header.
         height: u32,
         /// The limit.
         max_pixels: u64,
     },
 }
 
-/// Decodes a JPEG, PNG or WebP (by its first bytes), turned upright by its EXIF orientation. Transparent
-/// pixels are laid on white.
+/// Decodes a JPEG, PNG or WebP file, recognised by its first bytes. The result is turned upright by the EXIF orientation,
+/// and transparent pixels are blended over white.
 ///
 /// # Errors
 /// Any [`DecodeError`].
@@ -62,7 +62,7 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     }
     let corrupt = |error: ImageError| DecodeError::Corrupt(error.to_string());
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The pixel limit bounds the output; the decoder's own tables come on top.
+    // The pixel limit bounds the output; the constant is for the decoder's tables.
     let mut allocation = Limits::default();
     allocation.max_alloc = Some(limits.max_pixels.saturating_mul(4).saturating_add(64 << 20));
     reader.limits(allocation);
@@ -81,10 +81,11 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     Ok(if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() })
 }
 
-/// Whether a JPEG's scans come to an end. The decoder paints what is missing grey and says nothing.
+/// Whether a JPEG has an end-of-image marker. Without one the file is cut off, and the decoder would silently fill the missing
+/// part with grey.
 ///
-/// Header segments are stepped over, for a thumbnail in them has an end of its own; in a scan, the marker cannot
-/// stand for anything else (ITU-T T.81, B.1.1).
+/// Header segments are skipped, because an embedded thumbnail also ends with the marker. In a scan these two bytes occur only
+/// as the marker (ITU-T T.81, B.1.1).
 fn has_end_of_image(jpeg: &[u8]) -> bool {
     let mut rest = jpeg.get(2..).unwrap_or_default();
     loop {
@@ -123,7 +124,7 @@ mod tests {
         RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 250 } else { 0 }, 0, 0])).into()
     }
 
-    /// A JPEG with an EXIF block that says how it is turned.
+    /// A JPEG with an EXIF orientation.
     fn turned(orientation: u8) -> Vec<u8> {
         let jpeg = encoded(&picture(), ImageFormat::Jpeg);
         let tiff = [

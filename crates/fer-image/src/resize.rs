@@ -1,11 +1,11 @@
-//! Antialiased resizing of whole pictures.
+//! Antialiased resizing of pictures.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-/// Grey pixels `from` (height, width), row-major, resized to `to` (height, width) with a triangle filter whose support
-/// grows with the reduction. `None` where the number of pixels is not height times width, or a side is 0.
+/// Resizes row-major grey pixels from `from` (height, width) to `to` (height, width) with a triangle filter, whose support
+/// grows with the reduction. Returns `None` if the number of pixels is not height × width, or if a side is 0.
 pub fn grey(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Option<Vec<u8>> {
     if from.contains(&0) || to.contains(&0) || pixels.len() != from[0] * from[1] {
         return None;
@@ -20,8 +20,8 @@ pub fn grey(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Option<Vec<u8>> 
     Some(target.into_vec())
 }
 
-/// A copy whose longer side is at most `longest`, and the picture's pixels for one of its pixels along each axis.
-/// `None` where the picture is small enough, or `longest` is 0.
+/// Reduces a picture until its longer side is at most `longest`. Returns the copy and, for each axis, the factor from its
+/// coordinates to the picture's. Returns `None` if the picture is small enough already, or if `longest` is 0.
 pub fn limited(image: &RgbImage, longest: u32) -> Option<(RgbImage, [f32; 2])> {
     let (width, height) = image.dimensions();
     let longer = width.max(height);
@@ -34,7 +34,7 @@ pub fn limited(image: &RgbImage, longest: u32) -> Option<(RgbImage, [f32; 2])> {
     let (small_width, small_height) = (side(width), side(height));
     let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).ok()?;
     let mut target = Image::new(small_width, small_height, PixelType::U8x3);
-    // Supersampling takes a box-shaped nearest step to twice the size first, so that a large photo costs little.
+    // Supersampling first reduces to twice the target size by nearest neighbour, so that a large photo costs little.
     let options = ResizeOptions::new().resize_alg(ResizeAlg::SuperSampling(FilterType::Bilinear, 2));
     Resizer::new().resize(&source, &mut target, &options).ok()?;
     let small = RgbImage::from_raw(small_width, small_height, target.into_vec())?;
