@@ -1,156 +1,42 @@
-//! Which faces stand in a data set twice: within a split, and, worse, across splits.
+//! Finds faces that a data set holds twice: within a split or, worse, in two splits.
 //!
-//! Candidates come from a perceptual hash (64 signs of low cosine frequencies, Zauner 2010) of each face at several
-//! shifts, as it is and mirrored; what is left after that is compared pixel by pixel.
+//! A perceptual hash (64 signs of low cosine frequencies, Zauner 2010) of each face at several shifts, mirrored and not,
+//! selects candidates. The candidates are then compared pixel by pixel.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
-use clap::Args;
-use fer_model::Emotion;
-use fer_model::bundle::write_whole;
 use rayon::prelude::*;
-use serde::Serialize;
 
-use crate::data::dataset::{Dataset, PIXELS, SIDE, Sample};
-use crate::report::sheet::Sheet;
+use crate::data::dataset::{PIXELS, SIDE, Sample};
 
-/// Bits in which the hashes of two candidates may differ.
-const MOST_BITS: u32 = 10;
+/// Most bits in which the hashes of two candidates differ.
+const MAX_BITS: u32 = 10;
 
-/// Shifts in pixels, along each axis, at which a face is hashed; in between the hash is close enough.
+/// Shifts in pixels, along each axis, at which a face is hashed. The hashes at the shifts in between are similar enough.
 const SHIFTS: [i32; 3] = [-2, 0, 2];
 
-/// Correlation of the pixels from which two faces are copies. Unlike people stay below 0.9, re-encoding and a contrast
-/// that was stretched above 0.98.
-const COPY: f32 = 0.97;
+/// Correlation of the pixels from which two faces count as copies. Faces of different people stay below 0.9; faces that
+/// were re-encoded or whose contrast was stretched stay above 0.98.
+const MIN_CORRELATION: f32 = 0.97;
 
 /// Largest shift of a copy in pixels.
-const REACH: i32 = 3;
+const MAX_SHIFT: i32 = 3;
 
-#[derive(Args)]
-pub struct AuditArgs {
-    /// FER-2013 CSV.
-    #[arg(long, default_value = "datasets/fer2013.csv")]
-    data: PathBuf,
-    /// Folder of the report.
-    #[arg(long, default_value = "runs/audit")]
-    out: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Two faces that are one picture.
+/// Two faces that are the same picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
+    /// Index of one face.
     pub first: usize,
+    /// Index of the other face, which is larger than `first`.
     pub second: usize,
-    /// Of the pixels that both show, 0.97 to 1.
+    /// Correlation of the pixels that both faces show, 0.97 to 1.
     pub correlation: f32,
+    /// Whether one face is the mirror image of the other.
     pub mirrored: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    faces: usize,
-    /// Pairs of copies.
-    pairs: usize,
-    /// Of them, pixel by pixel the same.
-    exact: usize,
-    mirrored: usize,
-    /// Pairs whose labels differ.
-    label_conflicts: usize,
-    /// Pairs by the splits that they stand in.
-    by_splits: BTreeMap<String, usize>,
-    /// Training rows that stand in PublicTest or PrivateTest too: what `leave_out_copies` leaves out.
-    training_rows_in_tests: usize,
-    list: Vec<Listed>,
-}
-
-#[derive(Serialize)]
-struct Listed {
-    lines: [u64; 2],
-    splits: [&'static str; 2],
-    labels: [Emotion; 2],
-    correlation: f32,
-    mirrored: bool,
-}
-
-/// Runs the command.
-pub fn run(args: &AuditArgs) -> Result<()> {
-    let dataset = Dataset::read(&args.data)?;
-    let splits =
-        [("Training", &dataset.training), ("PublicTest", &dataset.public), ("PrivateTest", &dataset.private)];
-    let faces: Vec<(&'static str, &Sample)> =
-        splits.iter().flat_map(|(name, samples)| samples.iter().map(|sample| (*name, sample))).collect();
-    let pairs = copies(&faces.iter().map(|(_, sample)| &*sample.pixels).collect::<Vec<_>>());
-    let report = Report::of(&faces, &pairs);
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    let json = serde_json::to_string_pretty(&report)?;
-    write_whole(&args.out.join("audit.json"), json.as_bytes()).context("cannot write audit.json")?;
-    sheet(&faces, &pairs).write(&args.out, "pairs")?;
-    if args.json {
-        println!("{json}");
-    } else {
-        report.print(&args.out);
-    }
-    Ok(())
-}
-
-impl Report {
-    fn of(faces: &[(&'static str, &Sample)], pairs: &[Pair]) -> Self {
-        let mut by_splits = BTreeMap::new();
-        let mut list = Vec::new();
-        let mut leaked = HashSet::new();
-        let mut exact = 0;
-        for pair in pairs {
-            let both = [faces[pair.first], faces[pair.second]];
-            let splits = both.map(|(split, _)| split);
-            *by_splits.entry(splits.join(" and ")).or_insert(0) += 1;
-            exact += usize::from(!pair.mirrored && both[0].1.pixels == both[1].1.pixels);
-            if splits[0] == "Training" && splits[1] != "Training" {
-                leaked.insert(pair.first);
-            }
-            list.push(Listed {
-                lines: both.map(|(_, sample)| sample.line),
-                splits,
-                labels: both.map(|(_, sample)| sample.label),
-                correlation: pair.correlation,
-                mirrored: pair.mirrored,
-            });
-        }
-        Self {
-            faces: faces.len(),
-            pairs: pairs.len(),
-            exact,
-            mirrored: pairs.iter().filter(|pair| pair.mirrored).count(),
-            label_conflicts: list.iter().filter(|pair| pair.labels[0] != pair.labels[1]).count(),
-            by_splits,
-            training_rows_in_tests: leaked.len(),
-            list,
-        }
-    }
-
-    fn print(&self, folder: &Path) {
-        println!(
-            "{} faces, {} pairs of copies: {} pixel by pixel, {} mirrored, {} with different labels",
-            self.faces, self.pairs, self.exact, self.mirrored, self.label_conflicts
-        );
-        for (splits, pairs) in &self.by_splits {
-            println!("  {splits:<28} {pairs:>6}");
-        }
-        println!("{} training rows stand in a test split too", self.training_rows_in_tests);
-        println!(
-            "every pair is in {0}/audit.json, the first ones across splits in {0}/pairs.png",
-            folder.display()
-        );
-    }
-}
-
-/// Places of training rows that stand among the other faces too.
+/// Indices of the training rows that have a copy in one of the test splits.
 pub fn leaked(training: &[Sample], tests: &[&[Sample]]) -> HashSet<usize> {
     let faces: Vec<&[u8; PIXELS]> = training
         .iter()
@@ -164,48 +50,46 @@ pub fn leaked(training: &[Sample], tests: &[&[Sample]]) -> HashSet<usize> {
         .collect()
 }
 
-/// Every two faces that are one picture: shifted by up to three pixels, mirrored, re-encoded, with another contrast.
+/// Finds all pairs of faces that are the same picture, also if one is shifted by up to three pixels, mirrored, re-encoded or
+/// has another contrast. The pairs are sorted by their indices.
 pub fn copies(faces: &[&[u8; PIXELS]]) -> Vec<Pair> {
     let hashes: Vec<u64> = faces.par_iter().map(|face| hash(&shifted(face, [0, 0], false))).collect();
-    let mut pairs: Vec<Pair> =
-        (0..faces.len())
-            .into_par_iter()
-            .flat_map_iter(|first| {
-                let mut views = Vec::new();
-                for mirrored in [false, true] {
-                    for y in SHIFTS {
-                        for x in SHIFTS {
-                            views.push((hash(&shifted(faces[first], [x, y], mirrored)), mirrored));
-                        }
-                    }
-                }
-                let close = |second: &usize| {
-                    let near = |(view, _): &&(u64, bool)| (view ^ hashes[*second]).count_ones() <= MOST_BITS;
-                    views.iter().filter(near).map(|(_, mirrored)| *mirrored).collect::<Vec<_>>()
-                };
-                (first + 1..faces.len())
-                    .filter_map(|second| {
-                        let mut sides = close(&second);
-                        sides.dedup();
-                        // Of equals the last is kept: the face as it is.
-                        let best = sides
-                            .into_iter()
-                            .rev()
-                            .map(|mirrored| {
-                                (best_correlation(faces[first], faces[second], mirrored), mirrored)
-                            })
-                            .max_by(|a, b| a.0.total_cmp(&b.0));
-                        best.filter(|(correlation, _)| *correlation >= COPY)
-                            .map(|(correlation, mirrored)| Pair { first, second, correlation, mirrored })
-                    })
-                    .collect::<Vec<_>>()
-            })
-            .collect();
+    let mut pairs: Vec<Pair> = (0..faces.len())
+        .into_par_iter()
+        .flat_map_iter(|first| {
+            let views = views(faces[first]);
+            let hashes = &hashes;
+            let pairs = (first + 1..faces.len()).filter_map(move |second| {
+                let candidates = candidates(&views, hashes[second]);
+                // `max_by` returns the last of equals: the face that is not mirrored.
+                let (correlation, mirrored) = candidates
+                    .rev()
+                    .map(|mirrored| (best_correlation(faces[first], faces[second], mirrored), mirrored))
+                    .max_by(|a, b| a.0.total_cmp(&b.0))?;
+                (correlation >= MIN_CORRELATION).then_some(Pair { first, second, correlation, mirrored })
+            });
+            pairs.collect::<Vec<_>>()
+        })
+        .collect();
     pairs.sort_by_key(|pair| (pair.first, pair.second));
     pairs
 }
 
-/// The face moved, its border repeated, and mirrored.
+/// Hashes of a face at all shifts, as it is (first) and mirrored.
+fn views(face: &[u8; PIXELS]) -> [Vec<u64>; 2] {
+    [false, true].map(|mirrored| {
+        let shifts = SHIFTS.into_iter().flat_map(|y| SHIFTS.map(|x| [x, y]));
+        shifts.map(|shift| hash(&shifted(face, shift, mirrored))).collect()
+    })
+}
+
+/// Whether to compare a face with the other one as it is (`false`), mirrored (`true`), both or not at all.
+fn candidates(views: &[Vec<u64>; 2], other: u64) -> impl DoubleEndedIterator<Item = bool> {
+    let near = move |view: &u64| (view ^ other).count_ones() <= MAX_BITS;
+    [false, true].into_iter().filter(move |&mirrored| views[usize::from(mirrored)].iter().any(near))
+}
+
+/// The face, optionally mirrored, shifted by `[x, y]` pixels with its border repeated.
 fn shifted(face: &[u8; PIXELS], [x, y]: [i32; 2], mirrored: bool) -> Box<[f32; PIXELS]> {
     Box::new(std::array::from_fn(|i| {
         let (column, row) = ((i % SIDE) as i32, (i / SIDE) as i32);
@@ -215,10 +99,10 @@ fn shifted(face: &[u8; PIXELS], [x, y]: [i32; 2], mirrored: bool) -> Box<[f32; P
     }))
 }
 
-/// Frequencies of the hash along each axis.
+/// Number of frequencies of the hash along each axis.
 const LOW: usize = 8;
 
-/// The cosines of those frequencies at each pixel.
+/// The cosine of each frequency at each pixel.
 static BASIS: LazyLock<[[f32; SIDE]; LOW]> = LazyLock::new(|| {
     let cosine = |frequency: usize, at: usize| {
         (std::f32::consts::PI * frequency as f32 * (2 * at + 1) as f32 / (2 * SIDE) as f32).cos()
@@ -226,7 +110,7 @@ static BASIS: LazyLock<[[f32; SIDE]; LOW]> = LazyLock::new(|| {
     std::array::from_fn(|frequency| std::array::from_fn(|at| cosine(frequency, at)))
 });
 
-/// Whether each of the 8×8 lowest cosine frequencies, but the constant one, is above their median.
+/// One bit for each of the 8×8 lowest cosine frequencies: whether it is above their median. The constant one counts as 0.
 fn hash(face: &[f32; PIXELS]) -> u64 {
     let basis = &*BASIS;
     let mut rows = [[0.0_f32; LOW]; SIDE];
@@ -245,19 +129,19 @@ fn hash(face: &[f32; PIXELS]) -> u64 {
     low.iter().enumerate().fold(0, |bits, (i, value)| bits | (u64::from(*value > median) << i))
 }
 
-/// The highest correlation of what two faces both show, over all shifts within reach.
+/// The highest correlation of two faces over all shifts.
 fn best_correlation(first: &[u8; PIXELS], second: &[u8; PIXELS], mirrored: bool) -> f32 {
     let turned = shifted(first, [0, 0], mirrored);
     let mut best = f32::NEG_INFINITY;
-    for y in -REACH..=REACH {
-        for x in -REACH..=REACH {
+    for y in -MAX_SHIFT..=MAX_SHIFT {
+        for x in -MAX_SHIFT..=MAX_SHIFT {
             best = best.max(correlation(&turned, second, [x, y]));
         }
     }
     best
 }
 
-/// Of the pixels that overlap when `first` is moved; two even faces correlate if they are equal.
+/// Correlation of the pixels that overlap when `first` is shifted. Two plain grey faces correlate if they are equal.
 fn correlation(first: &[f32; PIXELS], second: &[u8; PIXELS], [x, y]: [i32; 2]) -> f32 {
     let range = |shift: i32| (-shift).max(0) as usize..(SIDE as i32 - shift.max(0)) as usize;
     let (mut count, mut a, mut b, mut aa, mut bb, mut ab) = (0.0_f32, 0.0, 0.0, 0.0, 0.0, 0.0);
@@ -275,7 +159,7 @@ fn correlation(first: &[f32; PIXELS], second: &[u8; PIXELS], [x, y]: [i32; 2]) -
         }
     }
     let (va, vb, vab) = (aa - a * a / count, bb - b * b / count, ab - a * b / count);
-    // A grey level of variance for each pixel: less than that is no picture.
+    // A face whose variance is below one grey level is plain grey.
     match (va > count, vb > count) {
         (true, true) => vab / (va * vb).sqrt(),
         (false, false) if (a - b).abs() < 2.0 * count => 1.0,
@@ -283,33 +167,16 @@ fn correlation(first: &[f32; PIXELS], second: &[u8; PIXELS], [x, y]: [i32; 2]) -
     }
 }
 
-/// The first pairs, those across splits before the others, side by side with their labels.
-fn sheet(faces: &[(&'static str, &Sample)], pairs: &[Pair]) -> Sheet {
-    const PAIRS_ACROSS: usize = 5;
-    const SHOWN: usize = 60;
-    let within = |pair: &&Pair| faces[pair.first].0 == faces[pair.second].0;
-    let mut shown: Vec<&Pair> = pairs.iter().collect();
-    shown.sort_by_key(within);
-    shown.truncate(SHOWN);
-    let mut sheet = Sheet::new(2 * PAIRS_ACROSS);
-    for row in shown.chunks(PAIRS_ACROSS) {
-        let both = row.iter().flat_map(|pair| [pair.first, pair.second]);
-        let face = |(split, sample): (&str, &Sample)| {
-            (sample.picture(), format!("{} {}", split.trim_end_matches("Test"), sample.label.name()))
-        };
-        sheet.row("", both.map(|place| face(faces[place])).collect());
-    }
-    sheet
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use fer_model::Emotion;
     use image::GrayImage;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
-    /// Something with the frequencies of a face: a few random cosines.
+    use super::*;
+
+    /// A few random cosines with about the frequencies of a face.
     fn face(seed: u64) -> [u8; PIXELS] {
         let mut random = StdRng::seed_from_u64(seed);
         let waves: Vec<[f32; 4]> = (0..24)
@@ -366,27 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn training_rows_that_stand_in_a_test_are_leaked() {
+    fn training_rows_with_a_copy_in_a_test_are_leaked() {
         let sample =
             |seed, line| Sample { line, label: Emotion::Happy, votes: None, pixels: Box::new(face(seed)) };
         let training: Vec<Sample> = (0..5).map(|seed| sample(seed, seed)).collect();
         let public = [sample(70, 5), sample(3, 6)];
         let private = [sample(1, 7)];
         assert_eq!(leaked(&training, &[&public, &private]), HashSet::from([1, 3]));
-        let faces: Vec<(&str, &Sample)> = training
-            .iter()
-            .map(|sample| ("Training", sample))
-            .chain(public.iter().map(|sample| ("PublicTest", sample)))
-            .collect();
-        let pixels: Vec<&[u8; PIXELS]> = faces.iter().map(|(_, sample)| &*sample.pixels).collect();
-        let report = Report::of(&faces, &copies(&pixels));
-        assert_eq!((report.pairs, report.exact, report.training_rows_in_tests), (1, 1, 1));
-        assert_eq!(report.by_splits["Training and PublicTest"], 1);
-        assert_eq!(report.list[0].lines, [3, 6]);
     }
 
     #[test]
-    fn even_faces_are_copies_of_equal_ones_alone() {
+    fn plain_faces_are_copies_only_if_they_are_equal() {
         let [dark, grey] = [[40; PIXELS], [120; PIXELS]];
         assert_eq!(copies(&[&dark, &dark, &grey]).len(), 1);
     }

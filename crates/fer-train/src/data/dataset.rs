@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use fer_image::{BoundingBox, CropRule, DecodeLimits, FaceCrop, FaceLocation};
 use fer_model::Emotion;
-use image::{GrayImage, Luma, imageops};
+use image::{GrayImage, Luma};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -59,7 +60,9 @@ pub enum DatasetError {
     #[error("{path}: no column '{column}'")]
     Header { path: PathBuf, column: &'static str },
     #[error("{path}: {cause}")]
-    Picture { path: PathBuf, cause: image::ImageError },
+    Folder { path: PathBuf, cause: std::io::Error },
+    #[error("{} of the pictures cannot be read: {}", .0.len(), .0.join("; "))]
+    Pictures(Vec<String>),
     #[error("{0} holds no picture; expected train/<emotion>/*.png or jpg, and test/<emotion>/…")]
     EmptyFolder(PathBuf),
     #[error("{path}, line {line}, column {column}: {message}")]
@@ -77,21 +80,23 @@ impl Dataset {
         Self::read_with_votes(path, None)
     }
 
-    fn read_folder(path: &Path) -> Result<Self, DatasetError> {
+    /// Reads the pictures of `train/<emotion>/…` and `test/<emotion>/…` that can be read. Also returns one message for each
+    /// that cannot; it names the file.
+    ///
+    /// # Errors
+    /// If a folder cannot be listed, or if there is no picture.
+    pub fn read_folder(path: &Path) -> Result<(Self, Vec<String>), DatasetError> {
         let mut dataset = Self::default();
+        let mut failures = Vec::new();
         for (number, Labelled { usage, label, path }) in (1..).zip(labelled_pictures(path)?) {
-            let failed = |cause| DatasetError::Picture { path: path.clone(), cause };
-            let face = image::open(&path).map_err(failed)?.into_luma8();
-            let side = SIDE as u32;
-            let face = match face.dimensions() {
-                (width, height) if (width, height) == (side, side) => face,
-                _ => imageops::resize(&face, side, side, imageops::FilterType::Triangle),
-            };
-            let mut pixels = Box::new([0; PIXELS]);
-            pixels.copy_from_slice(face.as_raw());
-            dataset.split_mut(usage).push(Sample { line: number, label, votes: None, pixels });
+            match read_face(&path) {
+                Ok(pixels) => {
+                    dataset.split_mut(usage).push(Sample { line: number, label, votes: None, pixels })
+                }
+                Err(message) => failures.push(message),
+            }
         }
-        Ok(dataset)
+        Ok((dataset, failures))
     }
 
     fn split_mut(&mut self, usage: Usage) -> &mut Vec<Sample> {
@@ -120,7 +125,8 @@ impl Dataset {
     /// emotions are left out, test rows keep their label alone.
     pub fn read_with_votes(path: &Path, votes: Option<&Path>) -> Result<Self, DatasetError> {
         if path.is_dir() && votes.is_none() {
-            return Self::read_folder(path);
+            let (dataset, failures) = Self::read_folder(path)?;
+            return if failures.is_empty() { Ok(dataset) } else { Err(DatasetError::Pictures(failures)) };
         }
         let mut table = Table::open(path)?;
         let columns = [table.column("emotion")?, table.column("pixels")?];
@@ -199,6 +205,20 @@ pub fn require_classes(
     }
 }
 
+/// Reads a picture that shows nothing but a face, as serving does: see [`FaceCrop::extract`].
+fn read_face(path: &Path) -> Result<Box<[u8; PIXELS]>, String> {
+    let picture = fer_image::read(path, DecodeLimits::default()).map_err(|error| error.to_string())?;
+    let (width, height) = (picture.width() as f32, picture.height() as f32);
+    let bounding_box = BoundingBox { x: 0.0, y: 0.0, width, height };
+    let location = FaceLocation { bounding_box, eyes: [[0.0; 2]; 2] };
+    let whole = CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false };
+    let face = FaceCrop::extract(&picture, &location, whole, [SIDE; 2])
+        .ok_or_else(|| format!("{}: it has no pixels", path.display()))?;
+    let mut pixels = Box::new([0; PIXELS]);
+    pixels.copy_from_slice(face.luma());
+    Ok(pixels)
+}
+
 /// A picture of a folder per label.
 pub struct Labelled {
     pub usage: Usage,
@@ -211,8 +231,13 @@ pub fn labelled_pictures(root: &Path) -> Result<Vec<Labelled>, DatasetError> {
     let mut found = Vec::new();
     for (name, usage) in [("train", Usage::Training), ("test", Usage::PrivateTest)] {
         for label in Emotion::ALL {
-            let files = pictures(&root.join(name).join(label.name())).unwrap_or_default();
-            found.extend(files.into_iter().map(|path| Labelled { usage, label, path }));
+            let folder = root.join(name).join(label.name());
+            match pictures(&folder) {
+                Ok(files) => found.extend(files.into_iter().map(|path| Labelled { usage, label, path })),
+                // A data set may lack a split or an emotion.
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+                Err(cause) => return Err(DatasetError::Folder { path: folder, cause }),
+            }
         }
     }
     if found.is_empty() {

@@ -1,41 +1,135 @@
-//! What the detector costs the emotion network: FER-2013 faces pasted into larger pictures, found again, cut out by the
-//! crop rule, and scored beside the original crops.
+//! What the detector costs the emotion network: FER-2013 faces are pasted into larger pictures, detected there, cut out by
+//! the crop rule, and scored beside the original crops.
 
 use anyhow::Result;
 use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
-use fer_image::BoundingBox;
-use fer_image::{CropRule, FaceCrop, FaceLocation};
+use fer_image::sample::bilinear;
+use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
 use fer_model::NetworkSpec;
 use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::data::dataset::{SIDE, Sample};
+use crate::evaluation::evaluate::view_logits;
+use crate::evaluation::scorer::Scorer;
+use crate::evaluation::views::Views;
+use crate::training::shards::most_probable;
 
-/// Sides of the pasted faces in pixels; they take turns.
+/// Largest angles by which pasted faces are turned, in degrees.
+pub const TILTS: [f32; 2] = [0.0, 15.0];
+
+/// Sides of the pasted faces in pixels, used in turn.
 const SIDES: [f32; 4] = [48.0, 72.0, 110.0, 160.0];
 
-/// Side of the picture for a side of the face.
+/// Side of the picture, as a multiple of the side of the face.
 const ROOM: f32 = 2.5;
 
+/// Intersection over union with the pasted face from which a detected box counts as that face.
+const MIN_OVERLAP: f32 = 0.3;
+
+/// Scores of one crop rule on faces that a detector had to find first.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DetectedScore {
+    /// See [`CropRule::scale`].
+    pub crop_scale: f32,
+    /// See [`CropRule::shift_down`].
+    pub crop_shift: f32,
+    /// See [`CropRule::level_eyes`].
+    pub level_eyes: bool,
+    /// Largest angle by which a face was turned, in degrees.
+    pub tilt: f32,
+    /// Number of faces that were found.
+    pub found: usize,
+    /// Number of found faces that the rule cuts no crop out for; neither accuracy counts them.
+    pub uncropped: usize,
+    /// Accuracy on the crops of the found faces.
+    pub accuracy: f64,
+    /// Accuracy on the original crops of the same faces.
+    pub accuracy_original: f64,
+}
+
+/// Accuracy on detected crops beside that on the original ones, for each crop rule. Faces are turned by up to `tilt`
+/// degrees.
+///
+/// # Errors
+/// If the detector fails.
+pub fn score(
+    scorer: &Scorer<'_>,
+    samples: &[Sample],
+    rules: &[CropRule],
+    tilt: f32,
+) -> Result<Vec<DetectedScore>> {
+    let found = find(samples, tilt)?;
+    let (original, found): (Vec<Sample>, Vec<Found>) =
+        samples.iter().zip(found).filter_map(|(sample, found)| Some((sample.clone(), found?))).unzip();
+    let logits = view_logits(scorer, &original, Views::Plain);
+    let original_right: Vec<bool> =
+        logits[0].iter().zip(&original).map(|(row, sample)| is_right(row, sample, scorer.spec)).collect();
+    let scores = rules.iter().map(|&rule| {
+        let crops: Vec<_> = found.iter().map(|face| face.crop(rule, scorer.spec)).collect();
+        let right = right_crops(scorer, &crops, &original);
+        let cropped = right.iter().flatten().count();
+        let fraction = |count: usize| count as f64 / cropped.max(1) as f64;
+        let originals = right.iter().zip(&original_right).filter(|(crop, right)| crop.is_some() && **right);
+        DetectedScore {
+            crop_scale: rule.scale,
+            crop_shift: rule.shift_down,
+            level_eyes: rule.level_eyes,
+            tilt,
+            found: found.len(),
+            uncropped: found.len() - cropped,
+            accuracy: fraction(right.iter().flatten().filter(|right| **right).count()),
+            accuracy_original: fraction(originals.count()),
+        }
+    });
+    Ok(scores.collect())
+}
+
+/// Whether the network is right about each crop; `None` where there is no crop. `crops` and `samples` have equal lengths.
+fn right_crops(scorer: &Scorer<'_>, crops: &[Option<FaceCrop>], samples: &[Sample]) -> Vec<Option<bool>> {
+    let spec = scorer.spec;
+    let there: Vec<&FaceCrop> = crops.iter().flatten().collect();
+    let logits = scorer.logits(there.len(), |range| {
+        let mut pixels = Vec::new();
+        for crop in &there[range] {
+            spec.preprocessing().apply(crop.luma(), spec.input(), &mut pixels);
+        }
+        pixels
+    });
+    let mut logits = logits.iter();
+    crops
+        .iter()
+        .zip(samples)
+        .map(|(crop, sample)| {
+            crop.as_ref()?;
+            logits.next().map(|row| is_right(row, sample, spec))
+        })
+        .collect()
+}
+
+fn is_right(logits: &[f32], sample: &Sample, spec: &NetworkSpec) -> bool {
+    spec.labels()[most_probable(logits)] == sample.label
+}
+
 /// A face that was pasted into a picture and found there.
-pub struct Found {
+struct Found {
     picture: RgbImage,
-    place: FaceLocation,
+    location: FaceLocation,
 }
 
 impl Found {
     /// The face as the emotion network gets it.
-    pub fn crop(&self, rule: CropRule, spec: &NetworkSpec) -> Option<FaceCrop> {
-        FaceCrop::extract(&self.picture, &self.place, rule, spec.preprocessing().face_size(spec.input()))
+    fn crop(&self, rule: CropRule, spec: &NetworkSpec) -> Option<FaceCrop> {
+        FaceCrop::extract(&self.picture, &self.location, rule, spec.preprocessing().face_size(spec.input()))
     }
 }
 
-/// Pastes and detects each sample, turned by an angle of up to `tilt` degrees; `None` where nothing is found at its
-/// place.
-pub fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
+/// Pastes each sample, turned by up to `tilt` degrees, and detects it; `None` where nothing is found in its place.
+fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
     let (engine, model) = (Engine::tract(), DetectorModel::embedded());
     samples
         .par_iter()
@@ -49,16 +143,17 @@ pub fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
                 let best = faces
                     .iter()
                     .max_by(|a, b| a.bounding_box.iou(&wanted).total_cmp(&b.bounding_box.iou(&wanted)));
-                Ok(best.filter(|face| face.bounding_box.iou(&wanted) > 0.3).map(|face| {
-                    let place = FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
-                    Found { picture, place }
+                Ok(best.filter(|face| face.bounding_box.iou(&wanted) > MIN_OVERLAP).map(|face| {
+                    let location =
+                        FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
+                    Found { picture, location }
                 }))
             },
         )
         .collect()
 }
 
-/// The face on a plain picture of its border's mean grey, and the box that it fills there.
+/// Pastes a face into a plain picture in the mean grey of the face's border. Also returns the box that the face fills.
 fn paste(sample: &Sample, number: usize, tilt: f32) -> (RgbImage, BoundingBox) {
     let mut random = StdRng::seed_from_u64(number as u64);
     let side = SIDES[number % SIDES.len()];
@@ -72,20 +167,12 @@ fn paste(sample: &Sample, number: usize, tilt: f32) -> (RgbImage, BoundingBox) {
     let grey = border.sum::<f32>() / (4 * last) as f32;
     let picture = RgbImage::from_fn(room as u32, room as u32, |column, row| {
         let (across, down) = (column as f32 + 0.5 - x - 0.5 * side, row as f32 + 0.5 - y - 0.5 * side);
-        let of = |turned: f32| (turned / side + 0.5) * SIDE as f32 - 0.5;
-        let (u, v) = (of(cos * across + sin * down), of(cos * down - sin * across));
+        let to_face = |offset: f32| (offset / side + 0.5) * SIDE as f32 - 0.5;
+        let (u, v) = (to_face(cos * across + sin * down), to_face(cos * down - sin * across));
         let inside = |t: f32| t > -0.5 && t < SIDE as f32 - 0.5;
-        let value = if inside(u) && inside(v) {
-            let clamp = |t: f32| (t.max(0.0) as usize).min(last);
-            let (u0, v0) = (u.floor(), v.floor());
-            let (right, low) = (u - u0, v - v0);
-            let line = |v: f32| {
-                pixel(clamp(u0), clamp(v)) * (1.0 - right) + pixel(clamp(u0 + 1.0), clamp(v)) * right
-            };
-            line(v0) * (1.0 - low) + line(v0 + 1.0) * low
-        } else {
-            grey
-        };
+        let clamp = |t: f32| (t.max(0.0) as usize).min(last);
+        let value =
+            if inside(u) && inside(v) { bilinear(u, v, |u, v| pixel(clamp(u), clamp(v))) } else { grey };
         Rgb([value.round() as u8; 3])
     });
     (picture, BoundingBox { x, y, width: side, height: side })
@@ -93,8 +180,50 @@ fn paste(sample: &Sample, number: usize, tilt: f32) -> (RgbImage, BoundingBox) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use burn::tensor::Device;
     use fer_model::Emotion;
+    use fer_model::weights::{Array, Weights};
+    use fer_network::Network;
+
+    use super::*;
+    use crate::training::shards::Shards;
+
+    /// Bright faces are happy, dark ones sad.
+    #[test]
+    fn a_missing_crop_shifts_no_row() {
+        let spec = NetworkSpec::from_json(
+            r#"{"name": "bright", "input": {"channels": 1, "height": 48, "width": 48},
+                "preprocessing": {"mean": 0.5, "std": 0.25}, "labels": ["happy", "sad"],
+                "layers": [{"kind": "global_avg_pool"}, {"kind": "dense", "units": 2}]}"#,
+        )
+        .unwrap();
+        let arrays = spec.architecture().parameters().into_iter().map(|parameter| {
+            let values = if parameter.name.ends_with("weight") { vec![1.0, -1.0] } else { vec![0.0; 2] };
+            (parameter.name, Array { shape: parameter.shape, values })
+        });
+        let weights = Weights::new(spec.architecture(), arrays.collect()).unwrap();
+        let shards = Shards::new(Device::flex(), 1).unwrap();
+        let network = Network::new(spec.architecture(), &weights, &Device::flex());
+        let scorer = Scorer::of_network(&shards, &spec, network);
+        let face =
+            |label, level| Sample { line: 0, label, votes: None, pixels: Box::new([level; SIDE * SIDE]) };
+        let samples = [
+            face(Emotion::Happy, 200),
+            face(Emotion::Sad, 30),
+            face(Emotion::Happy, 220),
+            face(Emotion::Sad, 20),
+            face(Emotion::Happy, 10),
+        ];
+        let crops: Vec<_> = samples
+            .iter()
+            .enumerate()
+            .map(|(i, sample)| {
+                (i != 1).then(|| FaceCrop::from_square(sample.pixels.as_slice(), SIDE, [SIDE; 2]))?
+            })
+            .collect();
+        let right = right_crops(&scorer, &crops, &samples);
+        assert_eq!(right, [Some(true), None, Some(true), Some(true), Some(false)]);
+    }
 
     #[test]
     fn a_pasted_face_is_the_face() {

@@ -1,110 +1,111 @@
-//! Several bundles as one: an ensemble, whose answer is the mean of theirs, or a network with the mean of their weights.
+//! Several bundles as one: an ensemble, which averages its members' probabilities, or one network with the mean of their
+//! weights.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use anyhow::{Context, Result, ensure};
 use fer_model::bundle::{BundleDraft, MANIFEST_FILE};
-use fer_model::weights::{Array, Weights, WeightsDtype};
+use fer_model::weights::{Weights, WeightsDtype};
 use fer_model::{Bundle, NetworkSpec};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::evaluation::evaluate::{private_scorings, set_private_scorings};
 use crate::training::train::SNAPSHOTS_FOLDER;
 
-#[derive(Args)]
-pub struct EnsembleArgs {
-    /// Bundles, or runs whose snapshots are taken (training with `snapshots` in its configuration).
-    #[arg(required = true)]
-    from: Vec<PathBuf>,
-    /// The ensemble's name; the first member's and their number if not given.
-    #[arg(long)]
-    name: Option<String>,
-    /// Average the weights, not the answers (model soups, Wortsman et al. 2022): one network, for bundles that were
-    /// trained on from the same weights.
-    #[arg(long, conflicts_with = "name")]
-    average_weights: bool,
-    /// Folder of the new bundle.
-    #[arg(long)]
-    out: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+/// A bundle that was joined from others.
+#[derive(Serialize)]
+pub struct Joined {
+    /// The bundle's name.
+    pub name: String,
+    /// Networks in the new bundle.
+    pub members: usize,
+    /// Trainable parameters of all networks in the new bundle.
+    #[serde(rename = "trainable_params")]
+    pub trainable_parameters: usize,
 }
 
-/// Runs the command.
-pub fn run(args: &EnsembleArgs) -> Result<()> {
-    let mut folders = Vec::new();
-    for folder in &args.from {
-        folders.extend(bundles(folder)?);
-    }
-    let bundles = folders.iter().map(|folder| crate::open_bundle(folder)).collect::<Result<Vec<_>>>()?;
+/// The networks of some bundles.
+///
+/// # Errors
+/// If there are fewer than two.
+pub fn members(bundles: &[Bundle]) -> Result<Vec<(&NetworkSpec, &Weights)>> {
     let members: Vec<_> = bundles.iter().flat_map(Bundle::members).collect();
     ensure!(members.len() > 1, "an ensemble needs at least two networks; there is {}", members.len());
+    Ok(members)
+}
+
+/// Writes an ensemble of all networks of some bundles. Without a name, it has the first bundle's name and the number of
+/// networks.
+///
+/// # Errors
+/// If there are fewer than two networks, if they do not fit together, or if the bundle cannot be written.
+pub fn write_ensemble(bundles: &[Bundle], name: Option<String>, out: &Path) -> Result<Joined> {
+    let members = members(bundles)?;
+    let name = name.unwrap_or_else(|| format!("{}-x{}", bundles[0].name(), members.len()));
+    write(bundles, Some(name), members, "members", out)
+}
+
+/// Writes the bundle of a network whose `weights` are the mean of the bundles' weights.
+///
+/// # Errors
+/// If the bundle cannot be written.
+pub fn write_average(bundles: &[Bundle], weights: &Weights, out: &Path) -> Result<Joined> {
+    write(bundles, None, vec![(bundles[0].network(), weights)], "averaged", out)
+}
+
+/// `history` is the key below which the new bundle's `training` keeps that of the bundles.
+fn write(
+    bundles: &[Bundle],
+    ensemble: Option<String>,
+    members: Vec<(&NetworkSpec, &Weights)>,
+    history: &str,
+    out: &Path,
+) -> Result<Joined> {
     let all_half = bundles.iter().all(|bundle| bundle.manifest().weights.dtype == WeightsDtype::F16);
     let mut licences: Vec<_> = bundles.iter().map(|bundle| bundle.manifest().data_licence.as_str()).collect();
     licences.dedup();
-    let histories: Vec<_> = bundles.iter().map(|bundle| &bundle.manifest().training).collect();
-    let averaged = args.average_weights.then(|| mean_weights(&members)).transpose()?;
-    let (count, spec) = (members.len(), members[0].0);
-    let (ensemble, training, members) = match &averaged {
-        Some(weights) => (None, json!({ "averaged": histories }), vec![(spec, weights)]),
-        None => {
-            let name = args.name.clone().unwrap_or_else(|| format!("{}-x{count}", bundles[0].name()));
-            (Some(name), json!({ "members": histories }), members)
-        }
+    let joined = Joined {
+        name: ensemble.clone().unwrap_or_else(|| members[0].0.name().to_owned()),
+        members: members.len(),
+        trainable_parameters: members
+            .iter()
+            .map(|(spec, _)| spec.architecture().trainable_parameters())
+            .sum(),
     };
-    let parameters: usize = members.iter().map(|(spec, _)| spec.architecture().trainable_parameters()).sum();
-    let name = ensemble.clone().unwrap_or_else(|| spec.name().to_owned());
-    let summary = json!({ "name": name, "members": members.len(), "trainable_params": parameters });
     BundleDraft {
         ensemble,
         dtype: if all_half { WeightsDtype::F16 } else { WeightsDtype::F32 },
         temperature: 1.0,
-        training,
+        training: training(bundles, history),
         scores: BTreeMap::new(),
         data_licence: licences.join("\n"),
         card: bundles[0].manifest().card.clone(),
         members,
     }
-    .write(&args.out)
-    .with_context(|| format!("cannot write the bundle to {}", args.out.display()))?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-    } else {
-        let how = if args.average_weights { "the mean of" } else { "an ensemble of" };
-        println!(
-            "{name}: {how} {count} networks, {parameters} trainable parameters, in {}; `fer-train evaluate` scores it \
-             like any other",
-            args.out.display()
-        );
-    }
-    Ok(())
+    .write(out)
+    .with_context(|| format!("cannot write the bundle to {}", out.display()))?;
+    Ok(joined)
 }
 
-/// Each weight's mean over networks that differ in nothing else; so also batch norm's running statistics.
-fn mean_weights(members: &[(&NetworkSpec, &Weights)]) -> Result<Weights> {
-    let (spec, first) = members[0];
-    if let Some((other, _)) = members.iter().find(|(other, _)| *other != spec) {
-        bail!(
-            "only weights of the same network can be averaged; {} differs from {}",
-            other.name(),
-            spec.name()
-        );
+/// The new bundle's `training`. Whoever looked at PrivateTest with a member has looked at it with the whole, so the count
+/// of scorings goes on from the members' sum.
+fn training(bundles: &[Bundle], history: &str) -> Value {
+    let histories: Vec<_> = bundles.iter().map(|bundle| &bundle.manifest().training).collect();
+    let scorings: u64 = histories.iter().map(|training| private_scorings(training)).sum();
+    let mut training = json!({ history: histories });
+    if scorings > 0 {
+        set_private_scorings(&mut training, scorings);
     }
-    let mean = |(name, array): (&str, &Array)| {
-        let mut values = vec![0.0; array.values.len()];
-        for (_, weights) in members {
-            let own = weights.get(name).values.iter();
-            values.iter_mut().zip(own).for_each(|(sum, value)| *sum += value / members.len() as f32);
-        }
-        (name.to_owned(), Array { shape: array.shape.clone(), values })
-    };
-    Ok(Weights::new(spec.architecture(), first.iter().map(mean).collect())?)
+    training
 }
 
-/// The folder itself if it is a bundle, else its snapshots in the order of their epochs.
-fn bundles(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The folder itself if it holds a bundle, otherwise its snapshots in the order of their epochs.
+///
+/// # Errors
+/// If it is neither a bundle nor a run with snapshots.
+pub fn bundle_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     if folder.join(MANIFEST_FILE).is_file() {
         return Ok(vec![folder.to_owned()]);
     }

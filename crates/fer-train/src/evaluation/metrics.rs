@@ -1,4 +1,4 @@
-//! Figures of a classifier from its probabilities: accuracy with interval, per-class figures, confusion, calibration.
+//! Metrics of a classifier, computed from its probabilities: accuracy with interval, per-class metrics, confusion, calibration.
 
 use std::collections::BTreeMap;
 
@@ -11,50 +11,64 @@ use crate::training::shards::most_probable;
 /// Bins of the reliability diagram and of the expected calibration error (Guo et al. 2017).
 const BINS: usize = 15;
 
-/// A classifier on one split.
+/// Metrics of a classifier on one split.
 #[derive(Clone, Debug, Serialize)]
 pub struct Metrics {
+    /// Number of faces.
     pub samples: usize,
+    /// Fraction of the faces whose label is the most probable one.
     pub accuracy: f64,
-    /// 95 % (Wilson 1927).
+    /// 95 % interval of the accuracy (Wilson 1927).
     pub accuracy_interval: [f64; 2],
-    /// Mean of the recalls of the emotions that occur.
+    /// Mean recall of the emotions that occur.
     pub balanced_accuracy: f64,
-    /// Mean distance of confidence and accuracy over bins of confidence, weighted by faces.
+    /// Expected calibration error: the mean distance between confidence and accuracy over bins of confidence, weighted
+    /// by the number of faces.
     pub ece: f64,
     /// Mean cross-entropy.
     pub loss: f64,
+    /// Metrics of each label.
     pub per_class: BTreeMap<Emotion, ClassMetrics>,
+    /// The network's labels, in the order of its logits.
     pub labels: Vec<Emotion>,
-    /// Faces by true label (row) and answer (column), in the order of `labels`.
+    /// Number of faces by true label (row) and predicted label (column), in the order of `labels`.
     pub confusion: Vec<Vec<usize>>,
-    /// Bins of confidence that hold a face.
+    /// The bins of confidence that are not empty.
     pub reliability: Vec<Bin>,
 }
 
+/// Metrics of one label.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassMetrics {
-    /// Faces of this label.
+    /// Number of faces with this label.
     pub support: usize,
-    /// Share of the answers with this label that are right; null where it was never the answer.
+    /// Fraction of the predictions of this label that are right; `None` if it was never predicted.
     pub precision: Option<f64>,
-    /// Share of its faces that were answered so; null where there is none.
+    /// Fraction of the faces with this label that were predicted so; `None` without such faces.
     pub recall: Option<f64>,
-    /// Harmonic mean of both.
+    /// Harmonic mean of precision and recall.
     pub f1: Option<f64>,
 }
 
 /// Faces whose highest probability lies in `(low, low + 1 / BINS]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bin {
+    /// Lower bound of the probability.
     pub low: f64,
+    /// Number of faces.
     pub faces: usize,
+    /// Mean of their highest probabilities.
     pub confidence: f64,
+    /// Fraction of them that are right.
     pub accuracy: f64,
 }
 
 impl Metrics {
-    /// `probabilities` has a row for each of `truth`, over `labels`, of which each of `truth` is one.
+    /// Computes the metrics.
+    ///
+    /// # Shapes
+    /// - probabilities: `[faces, labels]`
+    /// - truth: `[faces]`, each of them one of `labels`
     pub fn of(probabilities: &[Vec<f64>], truth: &[Emotion], labels: &[Emotion]) -> Self {
         let place = |emotion: &Emotion| labels.iter().position(|label| label == emotion).unwrap_or(0);
         let samples = truth.len();
@@ -109,7 +123,7 @@ impl Metrics {
         }
     }
 
-    /// What the bundle keeps.
+    /// The part that a bundle keeps.
     pub fn score(&self) -> Score {
         let recalls = self
             .per_class
@@ -120,7 +134,7 @@ impl Metrics {
     }
 }
 
-/// The 95 % score interval of a share (Wilson 1927).
+/// The 95 % score interval of the fraction `right / of` (Wilson 1927).
 pub fn wilson(right: usize, of: usize) -> [f64; 2] {
     const Z: f64 = 1.959_964;
     if of == 0 {
@@ -141,8 +155,10 @@ pub fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-/// The temperature with the lowest cross-entropy (Guo et al. 2017), between 0.05 and 20: golden-section search over
-/// its logarithm, in which the loss has one minimum.
+/// The temperature between 0.05 and 20 with the lowest cross-entropy (Guo et al. 2017).
+///
+/// Golden-section search over the logarithm of the temperature, in which the loss has a single minimum. `truth` has the index
+/// of the right label for each row of `logits`.
 pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
     let loss = |log: f64| -> f64 {
         let rows = logits.iter().zip(truth);
@@ -185,7 +201,7 @@ mod tests {
         assert_eq!(metrics.score().recall.len(), 2);
     }
 
-    /// Against the textbook: 15 of 20.
+    /// A textbook example: 15 of 20.
     #[test]
     fn the_interval_is_wilsons() {
         let [low, high] = wilson(15, 20);
@@ -193,7 +209,7 @@ mod tests {
         assert_eq!(wilson(0, 0), [0.0, 1.0]);
     }
 
-    /// Logits that are three times too large for how often they are right.
+    /// The logits are three times too large for how often they are right.
     #[test]
     fn the_temperature_is_found() {
         let (mut logits, mut truth) = (Vec::new(), Vec::new());

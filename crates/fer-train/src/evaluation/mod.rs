@@ -1,9 +1,12 @@
-//! What a bundle gets right: scores, test-time augmentation, detected faces, ensembles.
+//! What a bundle gets right: scores, test-time augmentation, detected faces, predictions for single pictures, ensembles.
 
+pub mod average;
+pub mod caveats;
 pub mod detected;
 pub mod ensemble;
 pub mod evaluate;
 pub mod metrics;
 pub mod predict;
 pub mod scorer;
+pub mod split;
 pub mod views;

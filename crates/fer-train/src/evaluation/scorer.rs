@@ -1,5 +1,5 @@
-//! A model on the training device: one network's logits, or an ensemble's, which are the logarithm of its members' mean
-//! softmax, as in the graph that is served.
+//! A bundle's networks on the training device. An ensemble's logits are the logarithm of its members' mean probabilities, as
+//! in the ONNX graph that is served.
 
 use burn::tensor::Device;
 use fer_model::{Bundle, NetworkSpec};
@@ -8,19 +8,21 @@ use fer_network::Network;
 use crate::evaluation::metrics::softmax;
 use crate::training::shards::Shards;
 
+/// One network or an ensemble, ready to compute logits.
 pub struct Scorer<'a> {
     shards: &'a Shards,
-    /// Input, preprocessing and labels of all members.
+    /// Spec of the first network; input, preprocessing and labels are those of all members.
     pub spec: &'a NetworkSpec,
     members: Vec<Network>,
 }
 
 impl<'a> Scorer<'a> {
-    /// One network, on the plain device.
+    /// Scores with one network, which must be on the plain (not the autodiff) device.
     pub fn of_network(shards: &'a Shards, spec: &'a NetworkSpec, network: Network) -> Self {
         Self { shards, spec, members: vec![network] }
     }
 
+    /// Scores with all networks of a bundle.
     pub fn of_bundle(shards: &'a Shards, bundle: &'a Bundle, device: &Device) -> Self {
         let members = bundle.members();
         let members =
@@ -28,14 +30,14 @@ impl<'a> Scorer<'a> {
         Self { shards, spec: bundle.network(), members }
     }
 
-    /// Logits of `samples` faces, one row each; `fetch` gives the preprocessed pixels of a range of them.
+    /// Logits of `samples` faces, `[samples, labels]`. `fetch` returns the preprocessed pixels of a range of the faces.
     pub fn logits(
         &self,
         samples: usize,
         fetch: impl Fn(std::ops::Range<usize>) -> Vec<f32> + Sync,
     ) -> Vec<Vec<f32>> {
-        let of = |network| self.shards.logits(network, self.spec, samples, &fetch);
-        let mut members: Vec<_> = self.members.iter().map(of).collect();
+        let of_member = |network| self.shards.logits(network, self.spec, samples, &fetch);
+        let mut members: Vec<_> = self.members.iter().map(of_member).collect();
         if members.len() == 1 {
             return members.swap_remove(0);
         }

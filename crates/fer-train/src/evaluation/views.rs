@@ -1,22 +1,23 @@
-//! Views of a face for evaluation: as it is, mirrored, or from its corners.
+//! Test-time augmentation: views of a face whose probabilities are averaged.
 
 use fer_image::FaceCrop;
 use fer_model::NetworkSpec;
 
 use crate::data::dataset::{SIDE, Sample};
 
-/// How a network looks at a face; the probabilities of several views are averaged.
+/// The views of a face that a network sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Views {
-    /// Once, as serving does.
+    /// The face as serving sees it.
     Plain,
-    /// And mirrored.
+    /// The face and its mirror image.
     Flip,
-    /// The middle and the four corners, each also mirrored (Krizhevsky et al. 2012).
+    /// The centre and the four corners, each also mirrored (Krizhevsky et al. 2012).
     TenCrop,
 }
 
 impl Views {
+    /// Number of views.
     pub fn count(self) -> usize {
         match self {
             Self::Plain => 1,
@@ -25,21 +26,21 @@ impl Views {
         }
     }
 
-    /// One of the views of a face, as the network takes it, appended to `pixels`.
+    /// Appends one view of a face to `pixels`, normalised, `[channels, height, width]`. `number` counts from 0.
     pub fn append(self, number: usize, sample: &Sample, spec: &NetworkSpec, pixels: &mut Vec<f32>) {
         let input = spec.input();
         let mut preprocessing = spec.preprocessing();
         if self == Self::TenCrop && preprocessing.margin == 0 {
-            // A network that sees the whole face gets a sixteenth less on each side.
+            // Without a margin there is nothing to shift over, so the face is enlarged by a sixteenth on each side.
             preprocessing.margin = input.height.min(input.width) / 16;
         }
         let [height, width] = preprocessing.face_size(input);
         let Some(face) = FaceCrop::from_square(sample.pixels.as_slice(), SIDE, [height, width]) else {
             return;
         };
-        let (mirrored, place) = (number % 2 == 1, number / 2);
+        let (mirrored, position) = (number % 2 == 1, number / 2);
         let far = 2 * preprocessing.margin;
-        let [top, left] = match place {
+        let [top, left] = match position {
             1 => [0, 0],
             2 => [0, far],
             3 => [far, 0],

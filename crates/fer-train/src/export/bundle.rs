@@ -1,11 +1,10 @@
-//! A bundle in another form: the served ONNX graph as a file, the bundle with smaller numbers, or Keras's JSON. What holds
-//! numbers is run beside the burn network before it is called done.
+//! Writes a bundle in another form: the served ONNX graph, a bundle with smaller numbers, or Keras's JSON. Every form that
+//! holds weights is checked against the burn network.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use clap::ValueEnum;
 use fer_engine::{Engine, Tensor};
 use fer_model::Bundle;
 use fer_model::bundle::{BundleDraft, write_whole};
@@ -18,69 +17,68 @@ use crate::evaluation::scorer::Scorer;
 use crate::export::keras;
 use crate::training::shards::Shards;
 
-/// Inputs that an export is checked with.
+/// Number of inputs that an export is checked with.
 const SAMPLES: usize = 8;
 
-/// By how much logits may differ: rounding in another order, and 16 bits in place of 32.
-const ROUNDING: f32 = 1e-4;
-const HALF: f32 = 0.05;
+/// Largest difference of logits that are computed in another order.
+const MAX_ROUNDING: f32 = 1e-4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// Largest difference of logits after rounding the weights to 16 bits.
+const MAX_HALF_ROUNDING: f32 = 0.05;
+
+/// The forms in which a bundle can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The graph that the server runs: input `input`, output `logits`.
+    /// The ONNX graph that the server runs, with the input `input` and the output `logits`.
     Onnx,
     /// The same bundle with 32-bit weights.
     Bundle,
-    /// A bundle with 16-bit weights.
+    /// The same bundle with 16-bit weights.
     BundleF16,
-    /// The layers as Keras's `model_from_json` reads them.
+    /// The layers as the JSON that Keras's `model_from_json` reads, without weights.
     Keras,
 }
 
-/// Writes a file, or a bundle's folder.
-pub fn run(bundle: &Bundle, format: Format, out: &Path, json: bool) -> Result<()> {
-    let difference = match format {
+/// Writes a bundle in another form, to a file or to a bundle's folder. Returns the largest difference between the exported
+/// model's logits and those of the burn network; `None` for Keras's JSON, which holds no weights.
+///
+/// # Errors
+/// If the logits differ by more than rounding, if an ensemble is to become Keras's JSON, or if `out` cannot be written.
+pub fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<Option<f32>> {
+    match format {
         Format::Onnx => {
             let graph = bundle.graph();
             let difference = difference(&logits_of_graph(&graph, bundle)?, &logits(bundle)?);
-            ensure!(difference < ROUNDING, "the graph's logits differ by {difference} from the network's");
+            ensure!(
+                difference < MAX_ROUNDING,
+                "the graph's logits differ by {difference} from the network's"
+            );
             write(out, &graph)?;
-            Some(difference)
+            Ok(Some(difference))
         }
         Format::Keras => {
-            let alone = bundle.members().len() == 1;
-            ensure!(alone, "{} is an ensemble; Keras's JSON is of one network", bundle.name());
+            let single = bundle.members().len() == 1;
+            ensure!(single, "{} is an ensemble; Keras's JSON describes a single network", bundle.name());
             write(out, &serde_json::to_vec(&keras::model(bundle.network()))?)?;
-            None
+            Ok(None)
         }
-        Format::Bundle | Format::BundleF16 => {
-            let (dtype, most) = match format {
-                Format::BundleF16 => (WeightsDtype::F16, HALF),
-                _ => (WeightsDtype::F32, 0.0),
-            };
-            BundleDraft { dtype, ..bundle.draft() }.write(out).context("cannot write the bundle")?;
-            let difference = difference(&logits(&crate::open_bundle(out)?)?, &logits(bundle)?);
-            ensure!(difference <= most, "the new bundle's logits differ by {difference}");
-            Some(difference)
-        }
-    };
-    if json {
-        let format = format.to_possible_value().map(|value| value.get_name().to_owned());
-        let report = serde_json::json!({ "format": format, "out": out, "largest_difference": difference });
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else if let Some(difference) = difference {
-        println!("{}: logits differ by at most {difference:.1e} from the burn network's", out.display());
-    } else {
-        println!("{}", out.display());
+        Format::Bundle => write_bundle(bundle, WeightsDtype::F32, 0.0, out).map(Some),
+        Format::BundleF16 => write_bundle(bundle, WeightsDtype::F16, MAX_HALF_ROUNDING, out).map(Some),
     }
-    Ok(())
+}
+
+fn write_bundle(bundle: &Bundle, dtype: WeightsDtype, max_difference: f32, out: &Path) -> Result<f32> {
+    BundleDraft { dtype, ..bundle.draft() }.write(out).context("cannot write the bundle")?;
+    let difference = difference(&logits(&crate::open_bundle(out)?)?, &logits(bundle)?);
+    ensure!(difference <= max_difference, "the new bundle's logits differ by {difference}");
+    Ok(difference)
 }
 
 fn write(out: &Path, bytes: &[u8]) -> Result<()> {
     write_whole(out, bytes).with_context(|| format!("cannot write {}", out.display()))
 }
 
-/// Preprocessed noise, the same each time.
+/// Preprocessed noise, the same in each call.
 fn samples(input: InputSpec) -> Vec<f32> {
     let mut random = StdRng::seed_from_u64(1);
     (0..SAMPLES * input.channels * input.height * input.width)
@@ -88,7 +86,7 @@ fn samples(input: InputSpec) -> Vec<f32> {
         .collect()
 }
 
-/// Of the burn network, or of an ensemble of them.
+/// Logits of the burn network, or of an ensemble of burn networks.
 fn logits(bundle: &Bundle) -> Result<Vec<f32>> {
     let shards = Shards::new(Device::flex(), 1)?;
     let input = bundle.network().input();
@@ -104,7 +102,7 @@ fn logits_of_graph(graph: &[u8], bundle: &Bundle) -> Result<Vec<f32>> {
     Ok(outputs.take(LOGITS)?.data().to_vec())
 }
 
-/// Infinite where they cannot be compared.
+/// The largest difference; infinite if the logits cannot be compared.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     if a.len() != b.len() || a.iter().chain(b).any(|logit| !logit.is_finite()) {
         return f32::INFINITY;

@@ -1,15 +1,14 @@
-//! A network's layers as the JSON string that Keras's `model_from_json` reads: a `Functional` graph, so that blocks
-//! fit too. Layers, shapes and counts are the spec's; weights are not part of it.
+//! A network's layers as the JSON string that Keras's `model_from_json` reads. It describes a `Functional` graph, because a
+//! sequential model has no blocks. Layers, shapes and parameter counts are those of the spec; the string holds no weights.
 //!
-//! Keras puts channels last, which changes the order of features behind a flatten and nothing else. Where the spec
-//! pads by half the kernel on every side, an explicit zero padding does the same: Keras's "same" is lopsided with
-//! strides.
+//! Keras puts channels last, which only changes the order of the features after a flatten. The spec pads by half the kernel
+//! on every side; with strides, Keras's "same" pads asymmetrically, so an explicit zero padding replaces it.
 
 use fer_model::NetworkSpec;
 use fer_model::spec::{LayerSpec, Padding, Shape, Step};
 use serde_json::{Value, json};
 
-/// The whole model.
+/// The JSON of the whole model.
 pub fn model(spec: &NetworkSpec) -> Value {
     let input = spec.input();
     let shape = json!([null, input.height, input.width, input.channels]);
@@ -40,10 +39,10 @@ struct Graph {
     layers: Vec<Value>,
 }
 
-/// What a layer gives.
+/// The output of a layer.
 #[derive(Clone)]
 struct Tensor {
-    /// The layer's.
+    /// Name of the layer.
     name: String,
     shape: Shape,
 }
@@ -62,7 +61,7 @@ impl Tensor {
 }
 
 impl Graph {
-    /// Appends layers one after the other; what the last gives.
+    /// Appends layers one after the other and returns the output of the last.
     fn sequence(&mut self, steps: &[Step], mut from: Tensor) -> Tensor {
         for step in steps {
             from = self.step(step, from);
@@ -73,30 +72,9 @@ impl Graph {
     fn step(&mut self, step: &Step, from: Tensor) -> Tensor {
         let name = step.name.replace('.', "_");
         let (class, config) = match step.layer {
-            LayerSpec::Conv { channels, kernel, stride, padding, groups, bias } => {
-                let from = if padding == Padding::Same && kernel > 1 && stride > 1 {
-                    let pad = kernel / 2;
-                    let padded = match from.shape {
-                        Shape::Image { channels, height, width } => {
-                            Shape::Image { channels, height: height + 2 * pad, width: width + 2 * pad }
-                        }
-                        vector @ Shape::Vector(_) => vector,
-                    };
-                    let config = json!({"padding": pad});
-                    self.layer("ZeroPadding2D", format!("{name}_pad"), config, &[from], padded)
-                } else {
-                    from
-                };
-                let same = padding == Padding::Same && (stride == 1 || kernel == 1);
-                let config = json!({
-                    "filters": channels,
-                    "kernel_size": [kernel, kernel],
-                    "strides": [stride, stride],
-                    "padding": if same { "same" } else { "valid" },
-                    "groups": groups,
-                    "use_bias": bias,
-                });
-                return self.layer("Conv2D", name, config, &[from], step.output);
+            LayerSpec::Conv { .. } => return self.conv(step, name, from),
+            LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
+                return self.block(step, name, &from);
             }
             LayerSpec::BatchNorm => {
                 ("BatchNormalization", json!({"axis": -1, "epsilon": 1e-5, "momentum": 0.9}))
@@ -114,16 +92,48 @@ impl Graph {
             LayerSpec::Dropout { rate } => ("Dropout", json!({"rate": rate})),
             LayerSpec::Flatten => ("Flatten", json!({})),
             LayerSpec::Dense { units, bias } => ("Dense", json!({"units": units, "use_bias": bias})),
-            LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
-                let ends: Vec<Tensor> =
-                    step.branches.iter().map(|branch| self.sequence(branch, from.clone())).collect();
-                return match ends.as_slice() {
-                    [one] => one.clone(),
-                    _ => self.layer("Add", name, json!({}), &ends, step.output),
-                };
-            }
         };
         self.layer(class, name, config, &[from], step.output)
+    }
+
+    /// Appends the layers of each branch, and their sum if there are several branches.
+    fn block(&mut self, step: &Step, name: String, from: &Tensor) -> Tensor {
+        let ends: Vec<Tensor> =
+            step.branches.iter().map(|branch| self.sequence(branch, from.clone())).collect();
+        match ends.as_slice() {
+            [one] => one.clone(),
+            _ => self.layer("Add", name, json!({}), &ends, step.output),
+        }
+    }
+
+    /// Appends a convolution, with an explicit zero padding before it where Keras's "same" would be asymmetric.
+    fn conv(&mut self, step: &Step, name: String, from: Tensor) -> Tensor {
+        let LayerSpec::Conv { channels, kernel, stride, padding, groups, bias } = step.layer else {
+            unreachable!("called for convolutions only")
+        };
+        let from = if padding == Padding::Same && kernel > 1 && stride > 1 {
+            let pad = kernel / 2;
+            let padded = match from.shape {
+                Shape::Image { channels, height, width } => {
+                    Shape::Image { channels, height: height + 2 * pad, width: width + 2 * pad }
+                }
+                vector @ Shape::Vector(_) => vector,
+            };
+            let config = json!({"padding": pad});
+            self.layer("ZeroPadding2D", format!("{name}_pad"), config, &[from], padded)
+        } else {
+            from
+        };
+        let same = padding == Padding::Same && (stride == 1 || kernel == 1);
+        let config = json!({
+            "filters": channels,
+            "kernel_size": [kernel, kernel],
+            "strides": [stride, stride],
+            "padding": if same { "same" } else { "valid" },
+            "groups": groups,
+            "use_bias": bias,
+        });
+        self.layer("Conv2D", name, config, &[from], step.output)
     }
 
     fn layer(
@@ -150,7 +160,7 @@ impl Graph {
     }
 }
 
-/// Keras's count of a layer's numbers follows from its config and its input: what a check of the string can rely on.
+/// The tests recompute shapes and parameter counts from the string, as Keras does.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +170,7 @@ mod tests {
         NetworkSpec::from_json(json).unwrap()
     }
 
-    /// Shape behind each layer, channels last, and the parameters, as Keras computes them from the string alone.
+    /// The output shape, channels last, and the number of parameters, as Keras computes them from the string.
     fn replay(model: &Value) -> (Vec<usize>, usize) {
         let mut shapes = std::collections::BTreeMap::<String, Vec<usize>>::new();
         let mut parameters = 0;

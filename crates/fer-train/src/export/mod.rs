@@ -1,4 +1,4 @@
-//! A bundle in other forms.
+//! Exports: a bundle in other forms.
 
 pub mod bundle;
 pub mod keras;

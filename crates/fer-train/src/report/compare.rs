@@ -1,66 +1,55 @@
-//! Runs side by side: their learning curves, and a table of what each came to.
+//! Runs side by side: their learning curves and their best epochs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use clap::Args;
 
-use crate::report::charts;
+use crate::report::{charts, folder};
 use crate::training::checkpoint::{EpochReport, best};
 
-#[derive(Args)]
-pub struct CompareArgs {
-    /// Folders of runs.
-    #[arg(required = true)]
-    runs: Vec<PathBuf>,
-    /// Folder of compare.svg and compare.png.
-    #[arg(long, default_value = "runs/compare")]
-    out: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+/// A run's name and its epochs so far.
+pub struct RunHistory {
+    /// Name of the run's folder.
+    pub name: String,
+    /// The epochs in order.
+    pub epochs: Vec<EpochReport>,
 }
 
-/// Runs the command.
-pub fn run(args: &CompareArgs) -> Result<()> {
-    let runs = args.runs.iter().map(|run| Ok((name(run), history(run)?))).collect::<Result<Vec<_>>>()?;
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    charts::write(&charts::learning_curves(&runs)?, &args.out, "compare")?;
-    if args.json {
-        let best = runs.iter().map(|(name, history)| {
-            serde_json::json!({"run": name, "epochs": history.len(), "best": best(history)})
-        });
-        println!("{}", serde_json::to_string_pretty(&best.collect::<Vec<_>>())?);
-        return Ok(());
+impl RunHistory {
+    /// Reads the `history.json` of a run's folder.
+    ///
+    /// # Errors
+    /// If the file is missing or does not parse.
+    pub fn read(run: &Path) -> Result<Self> {
+        let path = run.join("history.json");
+        let text = std::fs::read(&path)
+            .with_context(|| format!("cannot read {}: is it the folder of a run?", path.display()))?;
+        let epochs = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not the history of a run", path.display()))?;
+        let name = run
+            .file_name()
+            .map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned());
+        Ok(Self { name, epochs })
     }
-    let width = runs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(3);
-    println!(
-        "{:<width$} {:>7} {:>5} {:>11} {:>9} {:>9} {:>9}",
-        "run", "epochs", "best", "validation", "loss", "training", "images/s"
-    );
-    for (name, history) in &runs {
-        let Some(best) = best(history) else { continue };
-        let speed = history.iter().map(|report| report.images_per_second).sum::<f64>() / history.len() as f64;
-        println!(
-            "{name:<width$} {:>7} {:>5} {:>9.2} % {:>9.4} {:>7.2} % {speed:>9.0}",
-            history.len(),
-            best.epoch,
-            100.0 * best.validation_accuracy,
-            best.validation_loss,
-            100.0 * best.training_accuracy,
-        );
+
+    /// The epoch with the highest validation accuracy, the first of equals.
+    pub fn best(&self) -> Option<&EpochReport> {
+        best(&self.epochs)
     }
-    println!("learning curves are in {}/compare.svg and .png", args.out.display());
-    Ok(())
+
+    /// Mean training speed over the epochs.
+    pub fn images_per_second(&self) -> f64 {
+        self.epochs.iter().map(|report| report.images_per_second).sum::<f64>()
+            / self.epochs.len().max(1) as f64
+    }
 }
 
-fn name(run: &Path) -> String {
-    run.file_name().map_or_else(|| run.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-fn history(run: &Path) -> Result<Vec<EpochReport>> {
-    let path = run.join("history.json");
-    let text = std::fs::read(&path)
-        .with_context(|| format!("cannot read {}: is it the folder of a run?", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is no history of a run", path.display()))
+/// Writes the learning curves `compare.svg` and `compare.png` into a folder.
+///
+/// # Errors
+/// If the folder or a file cannot be written.
+pub fn write(runs: &[RunHistory], folder: &Path) -> Result<()> {
+    folder::create(folder)?;
+    let runs: Vec<_> = runs.iter().map(|run| (run.name.clone(), run.epochs.clone())).collect();
+    charts::write(&charts::learning_curves(&runs)?, folder, "compare")
 }

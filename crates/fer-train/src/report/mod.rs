@@ -1,7 +1,11 @@
-//! Figures as pictures and pages: charts, contact sheets, HTML.
+//! Results as files: charts, contact sheets, HTML pages, JSON.
 
+pub mod alignment;
+pub mod audit;
 pub mod charts;
 pub mod compare;
-pub mod page;
+pub mod evaluation;
+pub mod exploration;
+pub mod folder;
 pub mod sheet;
 pub mod summary;

@@ -1,4 +1,4 @@
-//! Labelled grids of faces, as SVG (which holds the faces as PNG) and as PNG.
+//! Labelled grids of faces, as SVG with embedded PNGs and as PNG.
 
 use std::fmt::Write as _;
 use std::io::Cursor;
@@ -11,32 +11,44 @@ use image::{GrayImage, ImageFormat};
 
 use crate::report::charts;
 
-/// Side of a face, and space for the text below it and the name of its row.
+/// Side of a face in pixels.
 const FACE: usize = 96;
+
+/// Height of the text below a face in pixels.
 const TEXT: usize = 16;
+
+/// Width of the name before a row in pixels.
 const NAME: usize = 76;
 
-/// Rows of faces with a name each; a face may have a text below it.
+/// Named rows of faces; a face may have a text below it.
 pub struct Sheet {
     across: usize,
     rows: Vec<(String, Vec<(GrayImage, String)>)>,
 }
 
 impl Sheet {
-    /// A sheet with room for so many faces side by side.
+    /// An empty sheet with room for `across` faces side by side.
     pub fn new(across: usize) -> Self {
         Self { across, rows: Vec::new() }
     }
 
+    /// Appends a row of faces with their texts.
     pub fn row(&mut self, name: &str, faces: Vec<(GrayImage, String)>) {
         self.rows.push((name.to_owned(), faces));
     }
 
     /// Writes `name.svg` and `name.png` into a folder.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
     pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
         charts::write(&self.svg()?, folder, name)
     }
 
+    /// The sheet as SVG.
+    ///
+    /// # Errors
+    /// If a face cannot be encoded as PNG.
     pub fn svg(&self) -> Result<String> {
         let captions = self.rows.iter().flat_map(|(_, faces)| faces).any(|(_, text)| !text.is_empty());
         let step = FACE + 4 + if captions { TEXT } else { 0 };
@@ -72,8 +84,8 @@ impl Sheet {
     }
 }
 
-/// Text for XML and HTML.
-pub fn escape(text: &str) -> String {
+/// The text with the characters that have a meaning in XML escaped.
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -1,6 +1,5 @@
-//! The layer table of a network.
+//! The layers of a network and what they cost.
 
-use anyhow::Result;
 use fer_model::NetworkSpec;
 use fer_model::spec::{ParameterSpec, Step};
 use serde::Serialize;
@@ -8,26 +7,41 @@ use serde::Serialize;
 /// A network's layers and what they cost for one face.
 #[derive(Serialize)]
 pub struct Summary<'a> {
-    name: &'a str,
-    input: String,
-    layers: Vec<Line>,
-    total_params: usize,
-    trainable_params: usize,
-    /// Multiplications with a weight.
-    macs: usize,
+    /// The network's name.
+    pub name: &'a str,
+    /// Shape of the input.
+    pub input: String,
+    /// All layers; the layers inside of a block follow the block.
+    pub layers: Vec<LayerLine>,
+    /// Number of all values in the weights file, running statistics included.
+    #[serde(rename = "total_params")]
+    pub total_parameters: usize,
+    /// Number of values that training changes by gradient.
+    #[serde(rename = "trainable_params")]
+    pub trainable_parameters: usize,
+    /// Multiplications with a weight for one face.
+    #[serde(rename = "macs")]
+    pub multiply_adds: usize,
 }
 
+/// One layer.
 #[derive(Serialize)]
-struct Line {
-    /// Place in the weights file, without "layers.".
-    index: String,
-    kind: &'static str,
-    output: String,
-    params: usize,
-    macs: usize,
-    /// Of a layer inside of a block, whose own line has the sum.
+pub struct LayerLine {
+    /// The layer's name in the weights file, without the prefix `layers.`.
+    pub index: String,
+    /// The layer's kind in the spec.
+    pub kind: &'static str,
+    /// Shape of the output.
+    pub output: String,
+    /// Number of values in the weights file.
+    #[serde(rename = "params")]
+    pub parameters: usize,
+    /// Multiplications with a weight for one face.
+    #[serde(rename = "macs")]
+    pub multiply_adds: usize,
+    /// Number of blocks around the layer; the line of a block has the sums of its layers.
     #[serde(skip_serializing_if = "is_zero")]
-    depth: usize,
+    pub depth: usize,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -36,6 +50,7 @@ fn is_zero(depth: &usize) -> bool {
 }
 
 impl<'a> Summary<'a> {
+    /// Lists the layers of a network.
     pub fn of(spec: &'a NetworkSpec) -> Self {
         let architecture = spec.architecture();
         let steps = architecture.steps();
@@ -45,49 +60,30 @@ impl<'a> Summary<'a> {
             name: spec.name(),
             input: architecture.input_shape().to_string(),
             layers,
-            total_params: architecture.total_parameters(),
-            trainable_params: architecture.trainable_parameters(),
-            macs: steps.iter().map(Step::multiply_adds).sum(),
+            total_parameters: architecture.total_parameters(),
+            trainable_parameters: architecture.trainable_parameters(),
+            multiply_adds: steps.iter().map(Step::multiply_adds).sum(),
         }
-    }
-
-    pub fn print(&self, json: bool) -> Result<()> {
-        if json {
-            println!("{}", serde_json::to_string_pretty(self)?);
-            return Ok(());
-        }
-        println!("{}, input {}", self.name, self.input);
-        println!(
-            "{:<20} {:<18} {:>14} {:>14} {:>16}",
-            "layer", "kind", "output", "parameters", "multiply-adds"
-        );
-        for Line { index, kind, output, params, macs, depth } in &self.layers {
-            let index = format!("{}{index}", "  ".repeat(*depth));
-            println!("{index:<20} {kind:<18} {output:>14} {:>14} {:>16}", grouped(*params), grouped(*macs));
-        }
-        println!(
-            "{} parameters, {} of them trainable; {} multiply-adds a face",
-            grouped(self.total_params),
-            grouped(self.trainable_params),
-            grouped(self.macs)
-        );
-        Ok(())
     }
 }
 
-fn lines(steps: &[Step], depth: usize, lines_out: &mut Vec<Line>) {
+fn lines(steps: &[Step], depth: usize, lines_out: &mut Vec<LayerLine>) {
     for step in steps {
-        let params = step.parameters().iter().map(ParameterSpec::len).sum();
-        let index = step.name.trim_start_matches("layers.").to_owned();
-        let (kind, output) = (step.layer.kind(), step.output.to_string());
-        lines_out.push(Line { index, kind, output, params, macs: step.multiply_adds(), depth });
+        lines_out.push(LayerLine {
+            index: step.name.trim_start_matches("layers.").to_owned(),
+            kind: step.layer.kind(),
+            output: step.output.to_string(),
+            parameters: step.parameters().iter().map(ParameterSpec::len).sum(),
+            multiply_adds: step.multiply_adds(),
+            depth,
+        });
         for branch in &step.branches {
             lines(branch, depth + 1, lines_out);
         }
     }
 }
 
-/// With commas between thousands.
+/// The number in decimal, with commas between thousands.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let first = digits.len() % 3;
@@ -112,9 +108,9 @@ mod tests {
         let spec = NetworkSpec::from_json(spec).unwrap();
         let summary = Summary::of(&spec);
         let outer = summary.layers.iter().filter(|line| line.depth == 0);
-        assert_eq!(outer.map(|line| line.params).sum::<usize>(), summary.total_params);
-        assert_eq!((summary.total_params, summary.trainable_params), (11_180_871, 11_171_271));
+        assert_eq!(outer.map(|line| line.parameters).sum::<usize>(), summary.total_parameters);
+        assert_eq!((summary.total_parameters, summary.trainable_parameters), (11_180_871, 11_171_271));
         let inner = summary.layers.iter().find(|line| line.index == "7.shortcut.0").unwrap();
-        assert_eq!((inner.kind, inner.output.as_str(), inner.params), ("conv", "128×24×24", 8192));
+        assert_eq!((inner.kind, inner.output.as_str(), inner.parameters), ("conv", "128×24×24", 8192));
     }
 }

@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use burn::tensor::Device;
-use clap::{Args, ValueEnum};
 
 /// What the user asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The GPU if there is one, else the CPU.
     Auto,
@@ -16,22 +15,6 @@ pub enum DeviceChoice {
     /// burn's deprecated ndarray backend, to cross-check results.
     #[cfg(feature = "ndarray")]
     Ndarray,
-}
-
-#[derive(Args)]
-pub struct ComputeArgs {
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
-    device: DeviceChoice,
-    /// Threads on the CPU; 0 for all cores.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-}
-
-impl ComputeArgs {
-    pub fn open(&self) -> Result<Compute> {
-        open(self.device, self.threads)
-    }
 }
 
 /// A device and into how many shards a mini-batch is split on it.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{program, refusal, succeeds};
 
 /// Bright faces are happy, dark ones sad.
-fn write_data(folder: &Path) {
+pub(crate) fn write_data(folder: &Path) {
     let mut csv = "emotion,pixels,Usage\n".to_owned();
     for (usage, rows) in [("Training", 96), ("PublicTest", 24), ("PrivateTest", 16)] {
         for row in 0..rows {
@@ -50,7 +50,7 @@ fn write_data(folder: &Path) {
     fs::write(folder.join("training.json"), config.to_string()).unwrap();
 }
 
-fn train(folder: &Path, name: &str) -> Command {
+pub(crate) fn train(folder: &Path, name: &str) -> Command {
     let mut command = program(folder);
     command.args(["--config", "training.json", "--device", "cpu", "--threads", "1", "--name", name]);
     command
@@ -99,10 +99,10 @@ fn a_run_from_data_to_export() {
     let export = ["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx", "--json"];
     let exported: Value = serde_json::from_str(&succeeds(program(folder).args(export))).unwrap();
     assert!(exported["largest_difference"].as_f64().unwrap() < 1e-4, "{exported}");
-    let report = fs::read_to_string(folder.join("runs/small/evaluation-private/index.html")).unwrap();
+    let report = fs::read_to_string(folder.join("runs/whole/evaluation-private/index.html")).unwrap();
     assert!(report.contains("small on the private test") && report.contains("Most confidently wrong"));
     for file in ["evaluation.json", "confusion.png", "confusion.svg", "reliability.png", "mistakes.png"] {
-        assert!(folder.join("runs/small/evaluation-private").join(file).is_file(), "{file}");
+        assert!(folder.join("runs/whole/evaluation-private").join(file).is_file(), "{file}");
     }
     assert!(folder.join("runs/whole/curves.png").is_file());
     succeeds(program(folder).args(["compare", "runs/whole"]));
@@ -231,12 +231,21 @@ fn faces_are_aligned_under_their_labels() {
     fs::create_dir_all(folder.join("photos/train/happy")).unwrap();
     fs::copy(&photo, folder.join("photos/train/happy/astronaut.png")).unwrap();
     fs::write(folder.join("photos/train/happy/damaged.jpg"), "none").unwrap();
-    let (report, rows) = align(&["photos"]);
+    let mut command = program(folder);
+    let output = command.args(["align", "--out", "new.csv", "--json", "--data", "photos"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (&report["aligned"], report["failures"].as_array().unwrap().len()),
-        (&json!(1), 1),
+        (&report["aligned"], &report["unreadable"], report["failures"].as_array().unwrap().len()),
+        (&json!(1), &json!(1), 1),
         "{report}"
     );
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && message.contains("photos/train/happy/damaged.jpg"),
+        "{message}"
+    );
+    let rows = fs::read_to_string(folder.join("new.csv")).unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
     assert!(rows.len() == 2 && rows[1].starts_with("3,") && rows[1].ends_with(",Training"));
 }
 

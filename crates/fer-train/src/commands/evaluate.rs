@@ -1,0 +1,193 @@
+//! `fer-train evaluate`: scores a bundle on a test split.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use fer_image::CropRule;
+use fer_train::data::dataset::Dataset;
+use fer_train::evaluation::detected::{self, DetectedScore, TILTS};
+use fer_train::evaluation::evaluate::{self, Evaluation};
+use fer_train::evaluation::metrics::Metrics;
+use fer_train::evaluation::scorer::Scorer;
+use fer_train::evaluation::split::Split;
+use fer_train::open_bundle;
+use fer_train::report::evaluation as report;
+use fer_train::training::shards::Shards;
+
+use super::compute::ComputeArgs;
+
+#[derive(Args)]
+pub(crate) struct EvaluateArgs {
+    /// Folder with model.json and weights.safetensors.
+    #[arg(long)]
+    bundle: PathBuf,
+    /// FER-2013 CSV.
+    #[arg(long, default_value = "datasets/fer2013.csv")]
+    data: PathBuf,
+    /// Split to score on.
+    #[arg(long, value_enum)]
+    split: SplitArg,
+    /// Folder of the report (HTML, JSON, PNG, SVG) [default: runs/<run>/evaluation-<split>, where the run is named by the
+    /// bundle's folder; a number is appended if another bundle's report is there].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Write the score into the bundle's model.json. On the public test, also fit the temperature and write it.
+    #[arg(long)]
+    record: bool,
+    /// Also paste the faces into larger pictures, detect them there, and score the detected faces beside the original
+    /// crops.
+    #[arg(long)]
+    detected: bool,
+    #[command(flatten)]
+    crop: CropArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// How a detected face is cut out. With several values, every combination is tried.
+#[derive(Args)]
+struct CropArgs {
+    /// Side of the square, as a fraction of the box's longer side.
+    #[arg(long, requires = "detected", num_args = 1.., default_values_t = [CropRule::default().scale])]
+    crop_scale: Vec<f32>,
+    /// Distance from the box's centre down to the square's centre, as a fraction of the box's longer side.
+    #[arg(long, requires = "detected", num_args = 1.., allow_negative_numbers = true,
+          default_values_t = [CropRule::default().shift_down])]
+    crop_shift: Vec<f32>,
+    /// Whether the square is rotated until the eyes are level.
+    #[arg(long, requires = "detected", num_args = 1.., action = clap::ArgAction::Append,
+          default_values_t = [CropRule::default().level_eyes])]
+    level_eyes: Vec<bool>,
+}
+
+impl CropArgs {
+    fn rules(&self) -> Vec<CropRule> {
+        let mut rules = Vec::new();
+        for &scale in &self.crop_scale {
+            for &shift_down in &self.crop_shift {
+                let levels = self.level_eyes.iter();
+                rules.extend(levels.map(|&level_eyes| CropRule { scale, shift_down, level_eyes }));
+            }
+        }
+        rules
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SplitArg {
+    /// The competition's public test.
+    Public,
+    /// The competition's private test: for the final figure, not for making choices.
+    Private,
+}
+
+pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
+    let split = match args.split {
+        SplitArg::Public => Split::Public,
+        SplitArg::Private => Split::Private,
+    };
+    let bundle = open_bundle(&args.bundle)?;
+    let out = args.out.clone().unwrap_or_else(|| report::default_folder(&args.bundle, &bundle, split));
+    let dataset = Dataset::read(&args.data)?.only(bundle.network().labels());
+    let samples = split.samples(&dataset);
+    ensure!(!samples.is_empty(), "{} has no {} test rows", args.data.display(), split.name());
+    let compute = args.compute.open()?;
+    let shards = Shards::new(compute.device.clone(), compute.shards)?;
+    let scorer = Scorer::of_bundle(&shards, &bundle, &compute.device);
+    let fit = args.record && split == Split::Public;
+    let mut scored = evaluate::score(&bundle, &scorer, split, samples, fit);
+    evaluate::keep(&scored.evaluation, &bundle, split, args.record, &args.bundle)?;
+    if args.detected {
+        for tilt in TILTS {
+            scored.evaluation.detected.extend(detected::score(&scorer, samples, &args.crop.rules(), tilt)?);
+        }
+    }
+    report::write(&scored, &bundle, samples, &out)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&scored.evaluation)?);
+    } else {
+        print(&scored.evaluation);
+        println!("the report is {}", out.join("index.html").display());
+    }
+    Ok(())
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.2} %", 100.0 * fraction)
+}
+
+fn print(evaluation: &Evaluation) {
+    let metrics = &evaluation.plain;
+    let interval = |[low, high]: [f64; 2]| format!("(95 %: {:.1} to {:.1})", 100.0 * low, 100.0 * high);
+    println!(
+        "{}: {} of {} faces {}",
+        evaluation.split,
+        percent(metrics.accuracy),
+        metrics.samples,
+        interval(metrics.accuracy_interval)
+    );
+    println!(
+        "  with flip  {} {}",
+        percent(evaluation.accuracy_tta),
+        interval(evaluation.accuracy_tta_interval)
+    );
+    println!(
+        "  ten crops  {} {}",
+        percent(evaluation.accuracy_ten_crop),
+        interval(evaluation.accuracy_ten_crop_interval)
+    );
+    println!(
+        "  balanced {}, calibration error {} at temperature {:.3}, cross-entropy {:.4}",
+        percent(metrics.balanced_accuracy),
+        percent(metrics.ece),
+        evaluation.temperature,
+        metrics.loss
+    );
+    print_classes(metrics);
+    if let Some(count) = evaluation.private_scorings {
+        println!("scorings of this bundle on PrivateTest so far: {count}");
+    }
+    for caveat in &evaluation.caveats {
+        println!("note: {caveat}");
+    }
+    for score in &evaluation.detected {
+        print_detected(score, metrics.samples);
+    }
+}
+
+fn print_classes(metrics: &Metrics) {
+    let or_dash = |value: Option<f64>| value.map_or("–".to_owned(), percent);
+    println!("  {:<9} {:>9} {:>9} {:>9} {:>6}", "", "precision", "recall", "F1", "faces");
+    for (emotion, class) in &metrics.per_class {
+        let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(or_dash);
+        println!("  {:<9} {precision:>9} {recall:>9} {f1:>9} {:>6}", emotion.name(), class.support);
+    }
+    let header = metrics.labels.iter().map(|label| format!("{:>9}", label.name())).collect::<String>();
+    println!("  predicted {header}");
+    for (label, row) in metrics.labels.iter().zip(&metrics.confusion) {
+        let counts = row.iter().map(|count| format!("{count:>9}")).collect::<String>();
+        println!("  {:<9} {counts}", label.name());
+    }
+}
+
+fn print_detected(score: &DetectedScore, samples: usize) {
+    let uncropped = match score.uncropped {
+        0 => String::new(),
+        count => format!(" ({count} of them without a crop)"),
+    };
+    println!(
+        "pasted, tilt up to {}°, found {:.1} %{uncropped}; crop scale {}, shift {}, level eyes {}: {:.2} % right, as \
+         original crops {:.2} %",
+        score.tilt,
+        100.0 * score.found as f64 / samples as f64,
+        score.crop_scale,
+        score.crop_shift,
+        score.level_eyes,
+        100.0 * score.accuracy,
+        100.0 * score.accuracy_original,
+    );
+}

@@ -1,0 +1,90 @@
+//! What a reader of a bundle's scores must know about its training.
+
+use serde_json::Value;
+
+/// One sentence for each way in which the training knew more of the validation or test rows than their scores suggest.
+///
+/// `training` is the manifest's: a run's configuration, or the histories of an ensemble's members.
+pub fn caveats(training: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(training, &mut found);
+    found
+}
+
+fn collect(training: &Value, found: &mut Vec<String>) {
+    for key in ["members", "averaged"] {
+        for history in training.get(key).and_then(Value::as_array).into_iter().flatten() {
+            collect(history, found);
+        }
+    }
+    let Some(config) = training.get("config") else { return };
+    let mut add = |text: String| {
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    };
+    if config.get("leave_out_copies") == Some(&Value::Bool(true)) {
+        add("Training rows with a copy in PublicTest or PrivateTest were left out (`leave_out_copies`). To find them, the \
+             training rows were compared with the pixels of both tests; the labels of the tests were not used."
+            .to_owned());
+    }
+    let stratified = config.pointer("/validation/kind").and_then(Value::as_str) == Some("stratified");
+    if let Some(teacher) = config.pointer("/teacher/bundle").and_then(Value::as_str) {
+        add(if stratified {
+            format!(
+                "The network learned from the teacher {teacher}. The validation rows are a part of the training rows, so \
+                 the teacher may have been trained on them, and the validation score may be too high."
+            )
+        } else {
+            format!(
+                "The network learned from the teacher {teacher}, which may have been selected on PublicTest itself, so \
+                 the PublicTest score may be too high."
+            )
+        });
+    }
+    if let (Some(initial), true) = (config.get("init_from").and_then(Value::as_str), stratified) {
+        add(format!(
+            "Training started from {initial}. The validation rows are a part of the training rows, so these weights may \
+             have been trained on them, and the validation score may be too high."
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_ordinary_run_has_none() {
+        let config = json!({"leave_out_copies": false, "validation": {"kind": "public_test"}});
+        assert_eq!(caveats(&json!({"config": config, "epoch": 3})), [""; 0]);
+        assert_eq!(caveats(&Value::Null), [""; 0]);
+    }
+
+    #[test]
+    fn copies_and_teachers_are_said_once_for_all_members() {
+        let taught = json!({"config": {
+            "leave_out_copies": true,
+            "validation": {"kind": "stratified", "share": 0.2},
+            "teacher": {"bundle": "runs/x3", "share": 0.5},
+            "init_from": "runs/a/bundle/weights.safetensors",
+        }});
+        let found = caveats(&json!({"members": [taught, {"averaged": [taught]}]}));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].contains("leave_out_copies"), "{found:?}");
+        assert!(
+            found[1].contains("runs/x3") && found[1].contains("validation score may be too high"),
+            "{found:?}"
+        );
+        assert!(found[2].contains("runs/a/bundle"), "{found:?}");
+    }
+
+    #[test]
+    fn a_teacher_beside_public_test_may_have_been_selected_on_it() {
+        let found =
+            caveats(&json!({"config": {"teacher": {"bundle": "t"}, "validation": {"kind": "public_test"}}}));
+        assert!(found[0].contains("selected on PublicTest"), "{found:?}");
+    }
+}

@@ -1,0 +1,114 @@
+//! What `evaluate`, `ensemble`, `explore` and `predict` do with several runs and with damaged files.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::training::{train, write_data};
+use super::{program, succeeds};
+
+/// Evaluates a bundle of the folder on a split and returns the JSON.
+fn evaluate(folder: &Path, bundle: &str, split: &str) -> Value {
+    let mut command = program(folder);
+    command.args(["evaluate", "--data", "faces.csv", "--device", "cpu", "--threads", "1", "--json"]);
+    command.args(["--bundle", bundle, "--split", split]);
+    serde_json::from_str(&succeeds(&mut command)).unwrap()
+}
+
+fn weights_of_report(folder: &Path, report: &str) -> Value {
+    let text = fs::read(folder.join(report).join("evaluation.json")).unwrap();
+    serde_json::from_slice::<Value>(&text).unwrap()["weights_sha256"].clone()
+}
+
+/// Issue 13, fault 16: the report of a second seed overwrote that of the first.
+#[test]
+fn each_run_has_its_own_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    for (name, seed) in [("seed1", "1"), ("seed2", "2")] {
+        succeeds(train(folder, name).args(["--epochs", "1", "--seed", seed]));
+    }
+    let first = evaluate(folder, "runs/seed1/bundle", "public");
+    let second = evaluate(folder, "runs/seed2/bundle", "public");
+    assert_ne!(first["weights_sha256"], second["weights_sha256"]);
+    assert_eq!(weights_of_report(folder, "runs/seed1/evaluation-public"), first["weights_sha256"]);
+    assert_eq!(weights_of_report(folder, "runs/seed2/evaluation-public"), second["weights_sha256"]);
+    // The same bundle again replaces its own report; another bundle in a folder of the same name gets a number.
+    evaluate(folder, "runs/seed1/bundle", "public");
+    assert!(!folder.join("runs/seed1/evaluation-public-2").exists());
+    fs::create_dir_all(folder.join("elsewhere/seed1")).unwrap();
+    fs::rename(folder.join("runs/seed2/bundle"), folder.join("elsewhere/seed1/bundle")).unwrap();
+    evaluate(folder, "elsewhere/seed1/bundle", "public");
+    assert_eq!(weights_of_report(folder, "runs/seed1/evaluation-public"), first["weights_sha256"]);
+    assert_eq!(weights_of_report(folder, "runs/seed1/evaluation-public-2"), second["weights_sha256"]);
+}
+
+/// Issue 13, fault 16: the count of scorings on PrivateTest began at zero in ensembles.
+#[test]
+fn an_ensemble_counts_its_members_private_scorings() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    for (name, seed) in [("a", "1"), ("b", "2")] {
+        succeeds(train(folder, name).args(["--epochs", "1", "--seed", seed]));
+    }
+    assert_eq!(evaluate(folder, "runs/a/bundle", "private")["private_scorings"], 1);
+    assert_eq!(evaluate(folder, "runs/a/bundle", "private")["private_scorings"], 2);
+    assert_eq!(evaluate(folder, "runs/b/bundle", "private")["private_scorings"], 1);
+    let bundles = ["runs/a/bundle", "runs/b/bundle"];
+    succeeds(program(folder).arg("ensemble").args(bundles).args(["--out", "two"]));
+    assert_eq!(evaluate(folder, "two", "private")["private_scorings"], 4);
+    assert_eq!(evaluate(folder, "two", "public")["private_scorings"], Value::Null);
+}
+
+/// Issue 13, fault 16: the report did not say that training looked at the tests' pixels, or that a teacher did.
+#[test]
+fn the_report_says_what_training_knew() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    succeeds(train(folder, "teacher").args(["--epochs", "1"]));
+    let teacher = "teacher={\"bundle\": \"runs/teacher/bundle\"}";
+    let mut taught = train(folder, "taught");
+    taught.args(["--epochs", "1", "--set", "leave_out_copies=true", "--set", teacher]);
+    succeeds(taught.args(["--set", "validation={\"kind\": \"stratified\"}"]));
+    let plain = evaluate(folder, "runs/teacher/bundle", "public");
+    assert_eq!(plain["caveats"], Value::Null);
+    let taught = evaluate(folder, "runs/taught/bundle", "public");
+    let caveats: Vec<&str> = taught["caveats"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(caveats.len(), 2, "{caveats:?}");
+    let page = fs::read_to_string(folder.join("runs/taught/evaluation-public/index.html")).unwrap();
+    for part in ["leave_out_copies", "runs/teacher/bundle", "validation score may be too high"] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+/// Issue 13, fault 16: errors of reading in folders were swallowed, or stopped at the first.
+#[test]
+fn unreadable_pictures_are_named_and_the_others_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (emotion, level) in [("happy", 200), ("sad", 60)] {
+        let place = folder.join("photos/train").join(emotion);
+        fs::create_dir_all(&place).unwrap();
+        image::GrayImage::from_pixel(60, 60, image::Luma([level])).save(place.join("good.png")).unwrap();
+        fs::write(place.join("damaged.jpg"), "none").unwrap();
+    }
+    let explored = program(folder).args(["explore", "--data", "photos", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&explored.stdout).unwrap();
+    assert_eq!(
+        (&report["splits"][0]["faces"], report["failures"].as_array().map(Vec::len)),
+        (&json!(2), Some(2))
+    );
+    let message = String::from_utf8_lossy(&explored.stderr);
+    assert_eq!(explored.status.code(), Some(1), "{message}");
+    for file in ["happy/damaged.jpg", "sad/damaged.jpg", "2 pictures cannot be read"] {
+        assert!(message.contains(file), "{message}");
+    }
+    // A file in the place of an emotion's folder is no missing emotion.
+    fs::write(folder.join("photos/train/fear"), "none").unwrap();
+    let explored = super::refusal(program(folder).args(["explore", "--data", "photos"]));
+    assert!(explored.contains("photos/train/fear"), "{explored}");
+}
