@@ -1,12 +1,22 @@
 //! Grey levels between pixels.
 
-/// The value at `(x, y)`, bilinear between the four pixels around it. `pixel(x, y)` gives the value at integer
-/// coordinates, which may lie outside of the picture: the caller decides what is there.
+/// The value at `(x, y)`, interpolated bilinearly between the four pixels around it.
+///
+/// `pixel(x, y)` returns the value at integer coordinates. These may lie outside of the picture: the caller decides what
+/// is there (a repeated border, a mirrored one, a constant).
+///
+/// Training and serving both interpolate with this function. Training results depend on its exact rounding: another
+/// order of the operations changes the weights that a seed leads to.
+#[inline]
 pub fn bilinear(x: f32, y: f32, pixel: impl Fn(f32, f32) -> f32) -> f32 {
-    let (x0, y0) = (x.floor(), y.floor());
-    let (right, low) = (x - x0, y - y0);
-    let line = |y: f32| pixel(x0, y) * (1.0 - right) + pixel(x0 + 1.0, y) * right;
-    line(y0) * (1.0 - low) + line(y0 + 1.0) * low
+    let (left, top) = (x.floor(), y.floor());
+    let (right_weight, lower_weight) = (x - left, y - top);
+    let line = |y: f32| {
+        let (start, end) = (pixel(left, y), pixel(left + 1.0, y));
+        start + (end - start) * right_weight
+    };
+    let (upper, lower) = (line(top), line(top + 1.0));
+    upper + (lower - upper) * lower_weight
 }
 
 #[cfg(test)]
@@ -17,5 +27,13 @@ mod tests {
     fn between_four_pixels() {
         assert_eq!(bilinear(2.25, 3.5, |x, y| 4.0 * x + 2.0 * y), 16.0);
         assert_eq!(bilinear(-1.0, 7.0, |x, y| x + y), 6.0);
+    }
+
+    #[test]
+    fn equal_pixels_give_their_value_exactly() {
+        for step in 0..1000 {
+            let at = step as f32 * 0.013;
+            assert_eq!(bilinear(at, 1.7 * at, |_, _| 77.0), 77.0);
+        }
     }
 }

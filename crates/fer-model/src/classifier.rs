@@ -7,7 +7,7 @@ use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
 use image::RgbImage;
 
 use crate::spec::{InputSpec, LOGITS};
-use crate::{Bundle, Emotion, Preprocessing, Probabilities};
+use crate::{Bundle, Emotion, FaceSpec, Preprocessing, Probabilities};
 
 /// Faces that go through the network in one pass at most: bounds the memory.
 const MOST_AT_ONCE: usize = 64;
@@ -28,9 +28,10 @@ pub enum ClassifyError {
     },
 }
 
-/// Classifies faces; owns its session, so each thread has one of its own.
+/// Classifies faces. It owns a session of the engine, so each thread needs its own classifier.
 pub struct Classifier {
     session: Box<dyn Session>,
+    face: FaceSpec,
     input: InputSpec,
     preprocessing: Preprocessing,
     labels: Vec<Emotion>,
@@ -42,11 +43,12 @@ impl Classifier {
     /// Builds the bundle's graph and opens it.
     ///
     /// # Errors
-    /// [`ClassifyError::Engine`].
+    /// [`ClassifyError::Engine`] if the engine refuses the graph.
     pub fn new(engine: &Engine, bundle: &Bundle) -> Result<Self, ClassifyError> {
         let network = bundle.network();
         Ok(Self {
             session: engine.open(&bundle.graph())?,
+            face: bundle.face(),
             input: network.input(),
             preprocessing: network.preprocessing(),
             labels: network.labels().to_vec(),
@@ -55,17 +57,21 @@ impl Classifier {
         })
     }
 
-    /// A face of a picture, of the size that the network wants; see [`FaceCrop::extract`].
-    pub fn crop(&self, image: &RgbImage, face: &FaceLocation, rule: CropRule) -> Option<FaceCrop> {
-        FaceCrop::extract(image, face, rule, self.preprocessing.face_size(self.input))
+    /// Cuts a face out of a picture, by the bundle's crop rule and luma, in the size that the network expects.
+    ///
+    /// Returns `None` if the box is empty or not finite, or if the picture has no pixels.
+    pub fn crop(&self, image: &RgbImage, face: &FaceLocation) -> Option<FaceCrop> {
+        self.face.extract(image, face)
     }
 
-    /// A picture that is a face as a whole; where it is not square, its border is repeated.
+    /// Takes a picture that is a face as a whole. If it is not square, its border is repeated.
+    ///
+    /// Returns `None` if the picture has no pixels.
     pub fn whole(&self, image: &RgbImage) -> Option<FaceCrop> {
         let (width, height) = (image.width() as f32, image.height() as f32);
         let bounding_box = BoundingBox { x: 0.0, y: 0.0, width, height };
-        let place = FaceLocation { bounding_box, eyes: [[0.0; 2]; 2] };
-        self.crop(image, &place, CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false })
+        let location = FaceLocation { bounding_box, eyes: [[0.0; 2]; 2] };
+        FaceSpec { crop: CropRule::WHOLE, ..self.face }.extract(image, &location)
     }
 
     /// Probabilities of each face, calibrated by the bundle's temperature.

@@ -6,12 +6,13 @@
 pub mod bundle;
 mod classifier;
 mod emotion;
+pub mod file;
 pub mod onnx;
 mod preprocess;
 pub mod spec;
 pub mod weights;
 
-pub use bundle::{Bundle, Manifest};
+pub use bundle::{Bundle, BundleBuilder, FaceSpec, Manifest};
 pub use classifier::{Classifier, ClassifyError};
 pub use emotion::{Emotion, Probabilities, UnknownEmotion};
 pub use preprocess::Preprocessing;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_engine::Engine;
-use fer_image::FaceCrop;
-use fer_model::bundle::BundleDraft;
+use fer_image::{CropRule, FaceCrop, Luma};
+use fer_model::bundle::BundleBuilder;
 use fer_model::spec::{Architecture, Shape};
 use fer_model::weights::{Weights, WeightsDtype};
 use fer_model::{Bundle, Classifier, NetworkSpec, onnx};
@@ -212,9 +212,11 @@ fn an_ensembles_bundle_is_checked_as_one() {
         .map(|json| NetworkSpec::from_json(json).unwrap());
     let weights = specs.each_ref().map(|spec| Weights::init(spec.architecture(), 3));
     let folder = tempfile::tempdir().unwrap();
-    let draft = |members| BundleDraft {
+    let draft = |members| BundleBuilder {
         members,
         ensemble: Some("both".to_owned()),
+        crop: CropRule::default(),
+        luma: Luma::REC_601,
         dtype: WeightsDtype::F16,
         temperature: 1.0,
         training: serde_json::Value::Null,
@@ -227,7 +229,7 @@ fn an_ensembles_bundle_is_checked_as_one() {
     assert_eq!((bundle.name(), bundle.network().name(), bundle.members().len()), ("both", "narrow", 2));
     let [first, second] = [0, 1].map(|member| bundle.members().nth(member).unwrap().1.get("layers.0.weight"));
     assert_eq!((first.shape[0], second.shape[0]), (4, 5));
-    bundle.draft().write(&folder.path().join("again")).unwrap();
+    bundle.to_builder().write(&folder.path().join("again")).unwrap();
     assert_eq!(Bundle::open(&folder.path().join("again")).unwrap(), bundle);
 
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
@@ -325,9 +327,11 @@ fn worst_difference_of(engine: &Engine, json: &[&str]) -> f32 {
         specs.iter().map(|spec| unusual_weights(spec.architecture(), &mut random)).collect();
     let spec = &specs[0];
     let folder = tempfile::tempdir().unwrap();
-    let draft = BundleDraft {
+    let draft = BundleBuilder {
         members: specs.iter().zip(&weights).collect(),
         ensemble: (specs.len() > 1).then(|| "all".to_owned()),
+        crop: CropRule::default(),
+        luma: Luma::REC_601,
         dtype: WeightsDtype::F32,
         temperature: 1.0,
         training: serde_json::Value::Null,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fer_detect::{DetectError, DetectorModel, DetectorOptions, Face, FaceDetector, Landmarks};
 use fer_engine::Engine;
-use fer_image::{BoundingBox, CropRule, DecodeError, DecodeLimits, FaceLocation, decode, resize};
+use fer_image::{BoundingBox, DecodeError, DecodeLimits, FaceLocation, decode, resize};
 use fer_model::{Bundle, Classifier, ClassifyError, Probabilities};
 use image::RgbImage;
 
@@ -95,7 +95,7 @@ impl Analyzer {
             .into_iter()
             .filter_map(|face| {
                 let place = FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
-                Some((face, self.classifier.crop(image, &place, CropRule::default())?))
+                Some((face, self.classifier.crop(image, &place)?))
             })
             .unzip();
         let emotions = self.classifier.classify(&crops)?;

@@ -60,6 +60,10 @@ pub(crate) fn run(args: &AlignArgs) -> Result<()> {
             out.display(),
             args.report.join("align.json").display()
         );
+        println!(
+            "train on it with --set data={} --set crop.level_eyes=true, so that serving levels the eyes too",
+            out.display()
+        );
     }
     let failures = report.failures.iter().filter(|failure| failure.unreadable);
     let failures: Vec<_> =

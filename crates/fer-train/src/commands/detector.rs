@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use fer_detect::mtcnn::{MtcnnConfig, MtcnnManifest, Stage};
 use fer_detect::{DetectorModel, manifest as detector_manifest};
 use fer_engine::Engine;
-use fer_model::bundle::write_whole;
+use fer_model::file::write_atomically;
 use fer_train::detector::annotations::{self, Photo};
 use fer_train::detector::config::DetectorTraining;
 use fer_train::detector::evaluate::{self, Found, Report};
@@ -155,11 +155,11 @@ fn write_detector(
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (stage, graph) in Stage::ALL.into_iter().zip(&nets.0) {
         let path = folder.join(stage.file_name());
-        write_whole(&path, graph).with_context(|| format!("cannot write {}", path.display()))?;
+        write_atomically(&path, graph).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let text = serde_json::to_string_pretty(&manifest([proposal, refinement, output]))? + "\n";
     let path = folder.join(detector_manifest::FILE);
-    write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
@@ -199,7 +199,7 @@ fn write_predictions(path: &Path, photos: &[Photo], found: &[Found]) -> Result<(
             writer.serialize((&photo.path, b.x, b.y, b.width, b.height, face.confidence))?;
         }
     }
-    write_whole(path, &writer.into_inner()?).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(path, &writer.into_inner()?).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn print_report(report: &Report, min_face: f32, engine: &Engine) {

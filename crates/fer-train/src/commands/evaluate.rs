@@ -48,29 +48,32 @@ pub(crate) struct EvaluateArgs {
     compute: ComputeArgs,
 }
 
-/// How a detected face is cut out. With several values, every combination is tried.
+/// How a detected face is cut out; the bundle gives the values of options that are left out. With several values, every
+/// combination is tried.
 #[derive(Args)]
 struct CropArgs {
-    /// Side of the square, as a fraction of the box's longer side.
-    #[arg(long, requires = "detected", num_args = 1.., default_values_t = [CropRule::default().scale])]
+    /// Side of the square, as a fraction of the box's longer side [default: the bundle's].
+    #[arg(long, requires = "detected", num_args = 1..)]
     crop_scale: Vec<f32>,
-    /// Distance from the box's centre down to the square's centre, as a fraction of the box's longer side.
-    #[arg(long, requires = "detected", num_args = 1.., allow_negative_numbers = true,
-          default_values_t = [CropRule::default().shift_down])]
+    /// Distance from the box's centre down to the square's centre, as a fraction of the box's longer side [default: the
+    /// bundle's].
+    #[arg(long, requires = "detected", num_args = 1.., allow_negative_numbers = true)]
     crop_shift: Vec<f32>,
-    /// Whether the square is rotated until the eyes are level.
-    #[arg(long, requires = "detected", num_args = 1.., action = clap::ArgAction::Append,
-          default_values_t = [CropRule::default().level_eyes])]
+    /// Whether the square is rotated until the eyes are level [default: the bundle's].
+    #[arg(long, requires = "detected", num_args = 1.., action = clap::ArgAction::Append)]
     level_eyes: Vec<bool>,
 }
 
 impl CropArgs {
-    fn rules(&self) -> Vec<CropRule> {
+    fn rules(&self, bundle: CropRule) -> Vec<CropRule> {
+        fn or<T: Copy>(given: &[T], default: T) -> Vec<T> {
+            if given.is_empty() { vec![default] } else { given.to_vec() }
+        }
         let mut rules = Vec::new();
-        for &scale in &self.crop_scale {
-            for &shift_down in &self.crop_shift {
-                let levels = self.level_eyes.iter();
-                rules.extend(levels.map(|&level_eyes| CropRule { scale, shift_down, level_eyes }));
+        for scale in or(&self.crop_scale, bundle.scale) {
+            for shift_down in or(&self.crop_shift, bundle.shift_down) {
+                let levels = or(&self.level_eyes, bundle.level_eyes).into_iter();
+                rules.extend(levels.map(|level_eyes| CropRule { scale, shift_down, level_eyes }));
             }
         }
         rules
@@ -102,8 +105,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let mut scored = evaluate::score(&bundle, &scorer, split, samples, fit);
     evaluate::keep(&scored.evaluation, &bundle, split, args.record, &args.bundle)?;
     if args.detected {
+        let face = bundle.face();
+        let rules = args.crop.rules(face.crop);
         for tilt in TILTS {
-            scored.evaluation.detected.extend(detected::score(&scorer, samples, &args.crop.rules(), tilt)?);
+            let scores = detected::score(&scorer, samples, &rules, face.luma, tilt)?;
+            scored.evaluation.detected.extend(scores);
         }
     }
     report::write(&scored, &bundle, samples, &out)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fer_engine::Engine;
-use fer_model::bundle::write_whole;
+use fer_model::file::write_atomically;
 use fer_model::{Classifier, Emotion};
 use fer_train::evaluation::predict::{self, Prediction};
 use fer_train::open_bundle;
@@ -56,7 +56,8 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     };
     match &args.out {
         Some(path) => {
-            write_whole(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+            write_atomically(path, text.as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         None => print!("{text}"),
     }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, anyhow};
 use fer_detect::{DetectorModel, DetectorOptions, Face, FaceDetector};
 use fer_engine::Engine;
-use fer_image::{BoundingBox, CropRule, DecodeLimits, FaceCrop, FaceLocation};
+use fer_image::{BoundingBox, CropRule, DecodeLimits, FaceCrop, FaceLocation, Luma};
 use fer_model::Emotion;
-use fer_model::bundle::write_whole_with;
+use fer_model::file::write_atomically_with;
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -156,20 +156,16 @@ fn location(face: &Face) -> FaceLocation {
 
 /// Cuts a face out with its eyes level.
 fn level(picture: &RgbImage, location: &FaceLocation) -> Result<LevelFace> {
-    let degrees = degrees(location.eyes).context("its eyes coincide, so their angle is undefined")?;
+    let degrees = location.roll().context("its eyes coincide, so their angle is undefined")?.to_degrees();
     if degrees.abs() > MAX_DEGREES {
         return Err(anyhow!("its eyes seem to be {degrees:.0}° off"));
     }
     let rule = CropRule { level_eyes: true, ..CropRule::default() };
-    let crop = FaceCrop::extract(picture, location, rule, [SIDE; 2]).context("the face is empty")?;
+    let crop = FaceCrop::extract(picture, location, rule, Luma::default(), [SIDE; 2])
+        .context("the face is empty")?;
     let mut pixels = Box::new([0; PIXELS]);
     pixels.copy_from_slice(crop.luma());
     Ok(LevelFace { pixels, degrees })
-}
-
-/// The angle from level to the line through the eyes; `None` if the eyes coincide.
-fn degrees([left, right]: [[f32; 2]; 2]) -> Option<f32> {
-    (left != right).then(|| (right[1] - left[1]).atan2(right[0] - left[0]).to_degrees())
 }
 
 /// Writes the aligned faces as a CSV. A face of a CSV that was not aligned stays as it was, so that rows keep their
@@ -179,7 +175,7 @@ fn degrees([left, right]: [[f32; 2]; 2]) -> Option<f32> {
 /// If the file cannot be written.
 pub fn write_csv(all: &[Aligned], leave_out: bool, path: &Path) -> Result<usize> {
     let mut kept = 0;
-    write_whole_with(path, |file| {
+    write_atomically_with(path, |file| {
         let mut file = std::io::BufWriter::new(file);
         writeln!(file, "emotion,pixels,Usage")?;
         for Aligned { label, usage, before, after, .. } in all {

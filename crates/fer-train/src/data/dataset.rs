@@ -211,8 +211,7 @@ fn read_face(path: &Path) -> Result<Box<[u8; PIXELS]>, String> {
     let (width, height) = (picture.width() as f32, picture.height() as f32);
     let bounding_box = BoundingBox { x: 0.0, y: 0.0, width, height };
     let location = FaceLocation { bounding_box, eyes: [[0.0; 2]; 2] };
-    let whole = CropRule { scale: 1.0, shift_down: 0.0, level_eyes: false };
-    let face = FaceCrop::extract(&picture, &location, whole, [SIDE; 2])
+    let face = FaceCrop::extract(&picture, &location, CropRule::WHOLE, fer_image::Luma::default(), [SIDE; 2])
         .ok_or_else(|| format!("{}: it has no pixels", path.display()))?;
     let mut pixels = Box::new([0; PIXELS]);
     pixels.copy_from_slice(face.luma());

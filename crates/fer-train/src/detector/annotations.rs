@@ -98,7 +98,7 @@ pub fn write<'a>(csv: &Path, photos: impl IntoIterator<Item = &'a Photo>) -> Res
     for row in photos.into_iter().flat_map(|photo| &photo.faces) {
         writer.serialize(row)?;
     }
-    fer_model::bundle::write_whole(csv, &writer.into_inner()?)
+    fer_model::file::write_atomically(csv, &writer.into_inner()?)
         .with_context(|| format!("cannot write {}", csv.display()))
 }
 

@@ -8,7 +8,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_detect::mtcnn::{MtcnnConfig, Stage};
 use fer_engine::Engine;
-use fer_model::bundle::write_whole;
+use fer_model::file::write_atomically;
 use fer_model::onnx;
 use fer_model::weights::Weights;
 use fer_network::Network;
@@ -107,7 +107,7 @@ pub fn train(
         } else {
             let graph = Run { config, corpus, compute, folder: run, stage, of: config.stage(stage) }
                 .train(&engine, &nets)?;
-            write_whole(&file, &graph).with_context(|| format!("cannot write {}", file.display()))?;
+            write_atomically(&file, &graph).with_context(|| format!("cannot write {}", file.display()))?;
             graph
         };
         nets.0.push(graph);

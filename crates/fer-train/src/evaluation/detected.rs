@@ -5,8 +5,8 @@ use anyhow::Result;
 use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
 use fer_image::sample::bilinear;
-use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
-use fer_model::NetworkSpec;
+use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation, Luma};
+use fer_model::{FaceSpec, NetworkSpec};
 use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -61,6 +61,7 @@ pub fn score(
     scorer: &Scorer<'_>,
     samples: &[Sample],
     rules: &[CropRule],
+    luma: Luma,
     tilt: f32,
 ) -> Result<Vec<DetectedScore>> {
     let found = find(samples, tilt)?;
@@ -70,7 +71,7 @@ pub fn score(
     let original_right: Vec<bool> =
         logits[0].iter().zip(&original).map(|(row, sample)| is_right(row, sample, scorer.spec)).collect();
     let scores = rules.iter().map(|&rule| {
-        let crops: Vec<_> = found.iter().map(|face| face.crop(rule, scorer.spec)).collect();
+        let crops: Vec<_> = found.iter().map(|face| face.crop(rule, luma, scorer.spec)).collect();
         let right = right_crops(scorer, &crops, &original);
         let cropped = right.iter().flatten().count();
         let fraction = |count: usize| count as f64 / cropped.max(1) as f64;
@@ -123,8 +124,8 @@ struct Found {
 
 impl Found {
     /// The face as the emotion network gets it.
-    fn crop(&self, rule: CropRule, spec: &NetworkSpec) -> Option<FaceCrop> {
-        FaceCrop::extract(&self.picture, &self.location, rule, spec.preprocessing().face_size(spec.input()))
+    fn crop(&self, rule: CropRule, luma: Luma, spec: &NetworkSpec) -> Option<FaceCrop> {
+        FaceSpec::new(spec, rule, luma).extract(&self.picture, &self.location)
     }
 }
 

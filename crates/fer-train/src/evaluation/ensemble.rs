@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use fer_model::bundle::{BundleDraft, MANIFEST_FILE};
+use anyhow::{Context, Result, bail, ensure};
+use fer_model::bundle::{BundleBuilder, MANIFEST_FILE};
 use fer_model::weights::{Weights, WeightsDtype};
-use fer_model::{Bundle, NetworkSpec};
+use fer_model::{Bundle, FaceSpec, NetworkSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -40,7 +40,8 @@ pub fn members(bundles: &[Bundle]) -> Result<Vec<(&NetworkSpec, &Weights)>> {
 /// networks.
 ///
 /// # Errors
-/// If there are fewer than two networks, if they do not fit together, or if the bundle cannot be written.
+/// If there are fewer than two networks, if they do not fit together, if the bundles cut out faces differently, or if the
+/// bundle cannot be written.
 pub fn write_ensemble(bundles: &[Bundle], name: Option<String>, out: &Path) -> Result<Joined> {
     let members = members(bundles)?;
     let name = name.unwrap_or_else(|| format!("{}-x{}", bundles[0].name(), members.len()));
@@ -50,9 +51,26 @@ pub fn write_ensemble(bundles: &[Bundle], name: Option<String>, out: &Path) -> R
 /// Writes the bundle of a network whose `weights` are the mean of the bundles' weights.
 ///
 /// # Errors
-/// If the bundle cannot be written.
+/// If the bundles cut out faces differently, or if the bundle cannot be written.
 pub fn write_average(bundles: &[Bundle], weights: &Weights, out: &Path) -> Result<Joined> {
     write(bundles, None, vec![(bundles[0].network(), weights)], "averaged", out)
+}
+
+/// How the faces of all bundles are cut out. It must be one way, because the networks of an ensemble see one face.
+fn same_face(bundles: &[Bundle]) -> Result<FaceSpec> {
+    let (first, others) = bundles.split_first().context("no bundle is given")?;
+    let ways = |bundle: &Bundle| (bundle.face().crop, bundle.face().luma);
+    if let Some(other) = others.iter().find(|other| ways(other) != ways(first)) {
+        bail!(
+            "{} and {} are served with different crop rules or luma weights ({:?} and {:?}); only networks that see the \
+             same faces can be combined",
+            first.name(),
+            other.name(),
+            ways(first),
+            ways(other)
+        );
+    }
+    Ok(first.face())
 }
 
 /// `history` is the key below which the new bundle's `training` keeps that of the bundles.
@@ -63,6 +81,7 @@ fn write(
     history: &str,
     out: &Path,
 ) -> Result<Joined> {
+    let face = same_face(bundles)?;
     let all_half = bundles.iter().all(|bundle| bundle.manifest().weights.dtype == WeightsDtype::F16);
     let mut licences: Vec<_> = bundles.iter().map(|bundle| bundle.manifest().data_licence.as_str()).collect();
     licences.dedup();
@@ -74,8 +93,10 @@ fn write(
             .map(|(spec, _)| spec.architecture().trainable_parameters())
             .sum(),
     };
-    BundleDraft {
+    BundleBuilder {
         ensemble,
+        crop: face.crop,
+        luma: face.luma,
         dtype: if all_half { WeightsDtype::F16 } else { WeightsDtype::F32 },
         temperature: 1.0,
         training: training(bundles, history),

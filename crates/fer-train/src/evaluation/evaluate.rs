@@ -105,15 +105,15 @@ pub fn keep(
     if !record && evaluation.private_scorings.is_none() {
         return Ok(());
     }
-    let mut draft = bundle.draft();
+    let mut builder = bundle.to_builder();
     if let Some(count) = evaluation.private_scorings {
-        set_private_scorings(&mut draft.training, count);
+        set_private_scorings(&mut builder.training, count);
     }
     if record {
-        draft.scores.insert(split.usage().to_owned(), evaluation.plain.score());
-        draft.temperature = evaluation.temperature;
+        builder.scores.insert(split.usage().to_owned(), evaluation.plain.score());
+        builder.temperature = evaluation.temperature;
     }
-    draft.write(folder).context("cannot note the score in the bundle")
+    builder.write(folder).context("cannot note the score in the bundle")
 }
 
 /// How often a bundle was scored on PrivateTest, by its manifest's `training`.

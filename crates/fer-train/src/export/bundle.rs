@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use fer_engine::{Engine, Tensor};
 use fer_model::Bundle;
-use fer_model::bundle::{BundleDraft, write_whole};
+use fer_model::bundle::BundleBuilder;
+use fer_model::file::write_atomically;
 use fer_model::spec::{InputSpec, LOGITS};
 use fer_model::weights::WeightsDtype;
 use rand::rngs::StdRng;
@@ -68,14 +69,14 @@ pub fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<Option<f32>
 }
 
 fn write_bundle(bundle: &Bundle, dtype: WeightsDtype, max_difference: f32, out: &Path) -> Result<f32> {
-    BundleDraft { dtype, ..bundle.draft() }.write(out).context("cannot write the bundle")?;
+    BundleBuilder { dtype, ..bundle.to_builder() }.write(out).context("cannot write the bundle")?;
     let difference = difference(&logits(&crate::open_bundle(out)?)?, &logits(bundle)?);
     ensure!(difference <= max_difference, "the new bundle's logits differ by {difference}");
     Ok(difference)
 }
 
 fn write(out: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole(out, bytes).with_context(|| format!("cannot write {}", out.display()))
+    write_atomically(out, bytes).with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// Preprocessed noise, the same in each call.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use fer_model::bundle::write_whole;
+use fer_model::file::write_atomically;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use resvg::tiny_skia::{Pixmap, Transform};
@@ -34,7 +34,7 @@ const FONT: &str = "sans-serif";
 pub fn write(svg: &str, folder: &Path, name: &str) -> Result<()> {
     let file = |extension: &str| folder.join(name).with_extension(extension);
     let save = |path: &Path, bytes: &[u8]| {
-        write_whole(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+        write_atomically(path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     save(&file("svg"), svg.as_bytes())?;
     save(&file("png"), &png(svg)?)

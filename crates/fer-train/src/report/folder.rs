@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use fer_model::bundle::write_whole;
+use fer_model::file::write_atomically;
 
 /// Creates a report's folder, including its parents.
 ///
@@ -19,5 +19,5 @@ pub fn create(folder: &Path) -> Result<()> {
 /// Names the file and says what the system said.
 pub fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(name);
-    write_whole(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use fer_model::bundle::write_whole;
+use fer_model::file::write_atomically;
 use fer_model::spec::Architecture;
 use fer_model::weights::{Array, Weights};
 use safetensors::tensor::{Dtype, TensorView};
@@ -105,7 +105,7 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
             ("config".to_owned(), serde_json::to_string(config)?),
         ]);
         let path = folder.join(FILE);
-        write_whole(&path, &safetensors::serialize(views, Some(metadata))?)
+        write_atomically(&path, &safetensors::serialize(views, Some(metadata))?)
             .with_context(|| format!("cannot write {}; the previous checkpoint is unharmed", path.display()))
     }
 

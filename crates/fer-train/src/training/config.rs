@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use fer_image::CropRule;
 use fer_model::Emotion;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::augment::Augmentation;
 use crate::training::optimizer::OptimizerConfig;
@@ -22,6 +23,11 @@ pub struct TrainingConfig {
     pub init_from: Option<PathBuf>,
     /// The FER-2013 CSV.
     pub data: PathBuf,
+    /// How serving cuts out faces for the network: it goes into the bundle and must match how the data's faces are cut
+    /// out. For the data that `fer-train align` writes, `level_eyes` is true. Values that are not given are those of
+    /// FER-2013.
+    #[serde(default, deserialize_with = "crop_with_defaults")]
+    pub crop: CropRule,
     /// FER+ votes, a row for each of the data's: what training rows are to answer instead of their label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
@@ -87,6 +93,23 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+/// A crop rule of which any part may be left out, which the type itself does not allow.
+fn crop_with_defaults<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CropRule, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Given {
+        scale: Option<f32>,
+        shift_down: Option<f32>,
+        level_eyes: Option<bool>,
+    }
+    let (given, default) = (Given::deserialize(deserializer)?, CropRule::default());
+    Ok(CropRule {
+        scale: given.scale.unwrap_or(default.scale),
+        shift_down: given.shift_down.unwrap_or(default.shift_down),
+        level_eyes: given.level_eyes.unwrap_or(default.level_eyes),
+    })
+}
+
 fn a_fifth() -> f64 {
     0.2
 }
@@ -137,6 +160,7 @@ impl TrainingConfig {
         ensure!(self.learning_rate != 0.0, "learning_rate is 0; nothing would be learned");
         within("learning_rate", self.learning_rate, 0.0, 100.0)?;
         within("label_smoothing", self.label_smoothing, 0.0, 1.0)?;
+        self.crop.check().map_err(anyhow::Error::msg)?;
         self.teacher.as_ref().map_or(Ok(()), Teacher::check)?;
         within("ema", self.ema.unwrap_or(0.0), 0.0, 1.0)?;
         ensure!(self.gradient_clip.is_none_or(|most| most > 0.0), "gradient_clip is not above 0");
@@ -221,6 +245,7 @@ mod tests {
             "validation.kind=stratified",
             "augmentation.flip=0",
             "class_weights=balanced",
+            "crop.level_eyes=true",
             "model=other.json",
         ])
         .unwrap();
@@ -229,8 +254,11 @@ mod tests {
         assert_eq!(changed.validation, Validation::Stratified { share: 0.2 });
         assert_eq!(changed.class_weights, Some(ClassWeights::Balanced));
         assert_eq!(changed.model, Path::new("other.json"));
+        assert_eq!(config().crop, CropRule::default());
+        assert_eq!(changed.crop, CropRule { level_eyes: true, ..CropRule::default() });
         let refusal = |given: &str| format!("{:#}", set(&[given]).unwrap_err());
         assert!(refusal("epoch=3").contains("unknown field `epoch`"), "{}", refusal("epoch=3"));
+        assert!(refusal("crop.level=true").contains("unknown field `level`"));
         assert!(refusal("epochs").contains("expected key=value"));
         assert!(refusal("optimizer.kind=sdg").contains("sdg"));
     }
@@ -244,6 +272,7 @@ mod tests {
         };
         assert!(wrong(|c| c.learning_rate = f64::NAN).contains("learning_rate is NaN"));
         assert!(wrong(|c| c.learning_rate = 0.0).contains("learning_rate is 0"));
+        assert!(wrong(|c| c.crop.scale = 0.0).contains("crop.scale is 0"));
         assert!(wrong(|c| c.batch_size = 0).contains("batch_size is 0"));
         assert!(wrong(|c| c.ema = Some(1.0)).contains("ema is 1"));
         let teacher = |c: &mut TrainingConfig| {

@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::module::Module;
+use fer_image::Luma;
 use fer_model::NetworkSpec;
-use fer_model::bundle::{BundleDraft, Score, write_whole};
+use fer_model::bundle::{BundleBuilder, Score};
+use fer_model::file::write_atomically;
 use fer_model::weights::{Weights, WeightsDtype};
 use fer_network::Network;
 use rand::SeedableRng;
@@ -221,7 +223,7 @@ impl Run<'_> {
             }
             self.write_checkpoint(&network)?;
             let json = serde_json::to_string_pretty(&self.state.history)?;
-            write_whole(&self.folder.join("history.json"), json.as_bytes())
+            write_atomically(&self.folder.join("history.json"), json.as_bytes())
                 .context("cannot write history.json")?;
             let name =
                 self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -331,9 +333,11 @@ impl Run<'_> {
     fn write_bundle(&self, network: &Network, score: Score, folder: &Path) -> Result<()> {
         let weights = network.weights(self.spec.architecture()).with_context(|| self.diverged())?;
         let selected_on = self.config.validation.name();
-        BundleDraft {
+        BundleBuilder {
             members: vec![(self.spec, &weights)],
             ensemble: None,
+            crop: self.config.crop,
+            luma: Luma::default(),
             dtype: WeightsDtype::F32,
             temperature: 1.0,
             training: serde_json::json!({

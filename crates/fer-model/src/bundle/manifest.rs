@@ -1,0 +1,354 @@
+//! `model.json`: what it says, its two formats, and the checks that need no weights.
+
+use std::collections::BTreeMap;
+
+use fer_image::{CropRule, FaceCrop, FaceLocation, Luma};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{BundleError, FORMAT_VERSION, WEIGHTS_FILE};
+use crate::Emotion;
+use crate::spec::{LOGITS, NetworkSpec};
+use crate::weights::WeightsDtype;
+
+/// The weights file, and the hash that it must have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsEntry {
+    /// Name of the file beside `model.json`.
+    pub file: String,
+    /// SHA-256 of the file in lower-case hexadecimal.
+    pub sha256: String,
+    /// How a number is stored.
+    pub dtype: WeightsDtype,
+}
+
+/// A model's results on one split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Number of faces.
+    pub samples: usize,
+    /// Fraction of the faces whose label is the most probable one, single pass.
+    pub accuracy: f64,
+    /// Recall by emotion name.
+    pub recall: BTreeMap<String, f64>,
+    /// Number of faces by label (row) and prediction (column), in the order of the network's labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<usize>>,
+}
+
+/// How a face is cut out of a picture: everything between the picture and the grey levels that
+/// [`crate::Preprocessing`] turns into the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaceSpec {
+    /// Which part of the picture around the detected box is the face.
+    pub crop: CropRule,
+    /// How colours become grey levels.
+    pub luma: Luma,
+    /// Height of the cropped face in pixels, with the margin of the preprocessing.
+    pub height: usize,
+    /// Width of the cropped face in pixels, with the margin of the preprocessing.
+    pub width: usize,
+}
+
+impl FaceSpec {
+    /// The face of a network that is served with `crop` and `luma`; the size follows from the network.
+    pub fn new(network: &NetworkSpec, crop: CropRule, luma: Luma) -> Self {
+        let [height, width] = network.preprocessing().face_size(network.input());
+        Self { crop, luma, height, width }
+    }
+
+    /// Height and width of the cropped face in pixels.
+    pub fn size(self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
+    /// Cuts a face out of a picture, see [`FaceCrop::extract`].
+    pub fn extract(self, image: &RgbImage, face: &FaceLocation) -> Option<FaceCrop> {
+        FaceCrop::extract(image, face, self.crop, self.luma, self.size())
+    }
+
+    fn check(self, network: &NetworkSpec) -> Result<(), String> {
+        self.crop.check().map_err(|message| format!("face.{message}"))?;
+        let expected = Self::new(network, self.crop, self.luma).size();
+        if self.size() != expected {
+            let ([height, width], [expected_height, expected_width]) = (self.size(), expected);
+            return Err(format!(
+                "face is {height}×{width}, but network '{}' takes {expected_height}×{expected_width} (its input and margin)",
+                network.name()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What turns a head's output into probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The softmax of the output divided by the manifest's temperature.
+    Softmax,
+}
+
+/// One output of the model and its meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadEntry {
+    /// Name of the output in the ONNX graph.
+    pub output: String,
+    /// What turns it into probabilities.
+    pub activation: Activation,
+    /// The emotion of each value, in order.
+    pub labels: Vec<Emotion>,
+}
+
+impl HeadEntry {
+    /// The one head of an emotion network.
+    fn logits(network: &NetworkSpec) -> Self {
+        Self { output: LOGITS.to_owned(), activation: Activation::Softmax, labels: network.labels().to_vec() }
+    }
+}
+
+/// The networks of a bundle.
+///
+/// Serialises as `{ "network": … }` or as `{ "name": …, "members": [ … ] }`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Networks {
+    /// One network.
+    Single {
+        /// Name, input, preprocessing, labels and layers.
+        network: NetworkSpec,
+    },
+    /// Several networks whose probabilities are averaged.
+    Ensemble(Ensemble),
+}
+
+/// A named ensemble. Invariant: at least one member; all have the same input, preprocessing and labels.
+///
+/// In the weights file, the names of the first member's tensors begin with `members.0.`, and so on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ensemble {
+    name: String,
+    members: Vec<NetworkSpec>,
+}
+
+impl Ensemble {
+    /// Checks that the probabilities of the members can be averaged.
+    ///
+    /// # Errors
+    /// Names the two members that differ, and in what.
+    pub fn new(name: String, members: Vec<NetworkSpec>) -> Result<Self, String> {
+        let Some(first) = members.first() else {
+            return Err(format!("the ensemble '{name}' has no members"));
+        };
+        let input = |network: &NetworkSpec| (network.input(), network.preprocessing());
+        for other in &members {
+            let what = match () {
+                () if other.labels() != first.labels() => "labels",
+                () if input(other) != input(first) => "input and preprocessing",
+                () => continue,
+            };
+            return Err(format!(
+                "{} and {} have different {what}, so their probabilities cannot be averaged",
+                first.name(),
+                other.name()
+            ));
+        }
+        Ok(Self { name, members })
+    }
+
+    /// The ensemble's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The networks, at least one.
+    pub fn members(&self) -> &[NetworkSpec] {
+        &self.members
+    }
+}
+
+impl Networks {
+    /// Name of the network or of the ensemble.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Single { network } => network.name(),
+            Self::Ensemble(ensemble) => ensemble.name(),
+        }
+    }
+
+    /// The network, or the first member of an ensemble.
+    pub fn first(&self) -> &NetworkSpec {
+        &self.all()[0]
+    }
+
+    /// The network, or the members of an ensemble; at least one.
+    pub fn all(&self) -> &[NetworkSpec] {
+        match self {
+            Self::Single { network } => std::slice::from_ref(network),
+            Self::Ensemble(ensemble) => ensemble.members(),
+        }
+    }
+
+    /// From the three fields of the file, of which either the first or the other two are given.
+    fn from_fields(
+        network: Option<NetworkSpec>,
+        name: Option<String>,
+        members: Vec<NetworkSpec>,
+    ) -> Result<Self, String> {
+        match (network, name, members) {
+            (Some(network), None, members) if members.is_empty() => Ok(Self::Single { network }),
+            (None, Some(name), members) if !members.is_empty() => {
+                Ensemble::new(name, members).map(Self::Ensemble)
+            }
+            _ => Err("expected either 'network', or 'name' and 'members'".to_owned()),
+        }
+    }
+}
+
+/// What `model.json` says, checked. It serialises as a `model.json` of format [`FORMAT_VERSION`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Manifest {
+    format_version: u32,
+    /// How a face is cut out of a picture.
+    pub face: FaceSpec,
+    /// The networks: name, input, preprocessing, labels and layers.
+    #[serde(flatten)]
+    pub networks: Networks,
+    /// The outputs: always one, the logits of the labels.
+    pub heads: Vec<HeadEntry>,
+    /// The weights file.
+    pub weights: WeightsEntry,
+    /// The logits are divided by it before the softmax; 1 until it has been fitted.
+    pub temperature: f32,
+    /// How the model was trained: the configuration and what came of it, for people and for repeating it.
+    pub training: Value,
+    /// Scores by split.
+    pub scores: BTreeMap<String, Score>,
+    /// Terms of the data that the model was trained on.
+    pub data_licence: String,
+    /// What the model is for and what it cannot do: a few sentences.
+    pub card: String,
+}
+
+/// The fields that the two formats have in common, and which each reader passes on.
+pub(super) struct Fields {
+    pub(super) networks: Networks,
+    pub(super) weights: WeightsEntry,
+    pub(super) temperature: f32,
+    pub(super) training: Value,
+    pub(super) scores: BTreeMap<String, Score>,
+    pub(super) data_licence: String,
+    pub(super) card: String,
+}
+
+/// Format 1: the crop and the luma are not in the file, because there was only one way.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Format1 {
+    #[serde(rename = "format_version")]
+    _format_version: u32,
+    network: Option<NetworkSpec>,
+    name: Option<String>,
+    #[serde(default)]
+    members: Vec<NetworkSpec>,
+    weights: WeightsEntry,
+    temperature: f32,
+    training: Value,
+    scores: BTreeMap<String, Score>,
+    data_licence: String,
+    card: String,
+}
+
+/// Format 2 adds `face` and `heads`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Format2 {
+    #[serde(rename = "format_version")]
+    _format_version: u32,
+    face: FaceSpec,
+    network: Option<NetworkSpec>,
+    name: Option<String>,
+    #[serde(default)]
+    members: Vec<NetworkSpec>,
+    heads: Vec<HeadEntry>,
+    weights: WeightsEntry,
+    temperature: f32,
+    training: Value,
+    scores: BTreeMap<String, Score>,
+    data_licence: String,
+    card: String,
+}
+
+impl Manifest {
+    /// Reads a `model.json` of either format.
+    pub(super) fn from_json(model_json: &[u8]) -> Result<Self, BundleError> {
+        let invalid = |e: serde_json::Error| BundleError::Manifest(e.to_string());
+        let value: Value = serde_json::from_slice(model_json).map_err(invalid)?;
+        let version = value.get("format_version").and_then(Value::as_u64);
+        match version {
+            Some(1) => Self::from_format_1(serde_json::from_value(value).map_err(invalid)?),
+            Some(2) => Self::from_format_2(serde_json::from_value(value).map_err(invalid)?),
+            Some(found) => {
+                return Err(BundleError::Version { found: found.try_into().unwrap_or(u32::MAX) });
+            }
+            None => Err("format_version is missing".to_owned()),
+        }
+        .map_err(BundleError::Manifest)
+    }
+
+    /// The values that format 1 leaves out are those that its readers had built in.
+    fn from_format_1(file: Format1) -> Result<Self, String> {
+        let networks = Networks::from_fields(file.network, file.name, file.members)?;
+        let rule_of_format_1 = CropRule { scale: 0.88, shift_down: -0.025, level_eyes: false };
+        let face = FaceSpec::new(networks.first(), rule_of_format_1, Luma::REC_601);
+        let Format1 { weights, temperature, training, scores, data_licence, card, .. } = file;
+        Self::new(face, Fields { networks, weights, temperature, training, scores, data_licence, card })
+    }
+
+    fn from_format_2(file: Format2) -> Result<Self, String> {
+        let networks = Networks::from_fields(file.network, file.name, file.members)?;
+        let expected = HeadEntry::logits(networks.first());
+        match file.heads.as_slice() {
+            [head] if *head == expected => {}
+            [head] if head.output != expected.output => {
+                return Err(format!(
+                    "heads: the output is '{}'; expected '{}'",
+                    head.output, expected.output
+                ));
+            }
+            [_] => return Err("heads: the labels are not those of the network, in its order".to_owned()),
+            heads => return Err(format!("heads: {} are given; expected one, '{LOGITS}'", heads.len())),
+        }
+        let Format2 { face, weights, temperature, training, scores, data_licence, card, .. } = file;
+        Self::new(face, Fields { networks, weights, temperature, training, scores, data_licence, card })
+    }
+
+    /// Checks what needs no weights.
+    pub(super) fn new(face: FaceSpec, fields: Fields) -> Result<Self, String> {
+        let Fields { networks, weights, temperature, training, scores, data_licence, card } = fields;
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(format!("temperature is {temperature}; expected a number above 0"));
+        }
+        if weights.file != WEIGHTS_FILE {
+            return Err(format!("weights.file is '{}'; expected '{WEIGHTS_FILE}'", weights.file));
+        }
+        face.check(networks.first())?;
+        let heads = vec![HeadEntry::logits(networks.first())];
+        Ok(Self {
+            format_version: FORMAT_VERSION,
+            face,
+            networks,
+            heads,
+            weights,
+            temperature,
+            training,
+            scores,
+            data_licence,
+            card,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! The bundle: the one artefact that passes from training to serving.
+//!
+//! A bundle is a folder with two files. `model.json` (the [`Manifest`]) says everything between a photo's pixels and the
+//! answer: how a face is cut out and converted to grey, how it becomes the network's input, the layers, the labels and the
+//! temperature; also how the model was trained and what it scored. `weights.safetensors` holds the numbers.
+//!
+//! The model is one network, or an ensemble: members that see the same input and whose probabilities are averaged.
+//! [`Bundle::open`] checks everything that serving relies on; [`BundleBuilder`] writes.
+
+mod manifest;
+mod read;
+mod write;
+
+use std::io;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use crate::onnx;
+use crate::spec::NetworkSpec;
+use crate::weights::{Weights, WeightsError};
+
+pub use manifest::{Activation, Ensemble, FaceSpec, HeadEntry, Manifest, Networks, Score, WeightsEntry};
+pub use write::BundleBuilder;
+
+/// The format version that this program writes. It also reads version 1.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// Name of the manifest's file in a bundle.
+pub const MANIFEST_FILE: &str = "model.json";
+
+/// Name of the weights' file in a bundle.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+
+/// Why a bundle cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// A file cannot be read or written.
+    #[error("cannot access {path}: {cause}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// `model.json` is not valid.
+    #[error("{MANIFEST_FILE}: {0}")]
+    Manifest(String),
+    /// `model.json` has a format that this program does not know.
+    #[error("{MANIFEST_FILE}: format_version is {found}; this program reads 1 and {FORMAT_VERSION}")]
+    Version {
+        /// The version in the file.
+        found: u32,
+    },
+    /// The weights are not those that `model.json` was written for.
+    #[error(
+        "{file}: sha256 is {found}, but {MANIFEST_FILE} expects {expected}; the file is damaged or belongs to another bundle"
+    )]
+    Hash {
+        /// The file.
+        file: String,
+        /// Hash of its bytes.
+        found: String,
+        /// Hash in `model.json`.
+        expected: String,
+    },
+    /// The weights do not fit the network.
+    #[error("{file}: {cause}")]
+    Weights {
+        /// The file.
+        file: String,
+        /// What is wrong with the weights.
+        cause: WeightsError,
+    },
+}
+
+/// A checked model: its manifest and its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bundle {
+    manifest: Manifest,
+    /// One for each network of the manifest, in its order.
+    weights: Vec<Weights>,
+}
+
+impl Bundle {
+    /// What `model.json` says. It serialises as a `model.json` of the current format.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Name of the network or of the ensemble.
+    pub fn name(&self) -> &str {
+        self.manifest.networks.name()
+    }
+
+    /// How a face is cut out of a picture for this model.
+    pub fn face(&self) -> FaceSpec {
+        self.manifest.face
+    }
+
+    /// The network. For an ensemble it is the first member, whose input, preprocessing and labels are those of all.
+    pub fn network(&self) -> &NetworkSpec {
+        self.manifest.networks.first()
+    }
+
+    /// Each network with its weights: one, or the members of an ensemble.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = (&NetworkSpec, &Weights)> {
+        self.manifest.networks.all().iter().zip(&self.weights)
+    }
+
+    /// The ONNX graph that serving runs: [`onnx::graph`] or [`onnx::ensemble`].
+    pub fn graph(&self) -> Vec<u8> {
+        match &self.manifest.networks {
+            Networks::Single { network } => {
+                onnx::graph(network.name(), network.architecture(), &self.weights[0])
+            }
+            Networks::Ensemble(ensemble) => {
+                let members = self.members().map(|(network, weights)| (network.architecture(), weights));
+                onnx::ensemble(ensemble.name(), &members.collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// A builder of the same bundle, to write it again with something changed.
+    pub fn to_builder(&self) -> BundleBuilder<'_> {
+        let manifest = &self.manifest;
+        let ensemble = match &manifest.networks {
+            Networks::Single { .. } => None,
+            Networks::Ensemble(ensemble) => Some(ensemble.name().to_owned()),
+        };
+        BundleBuilder {
+            members: self.members().collect(),
+            ensemble,
+            crop: manifest.face.crop,
+            luma: manifest.face.luma,
+            dtype: manifest.weights.dtype,
+            temperature: manifest.temperature,
+            training: manifest.training.clone(),
+            scores: manifest.scores.clone(),
+            data_licence: manifest.data_licence.clone(),
+            card: manifest.card.clone(),
+        }
+    }
+}
+
+/// What the names of a member's tensors begin with in an ensemble's weights file.
+fn member_prefix(member: usize) -> String {
+    format!("members.{member}.")
+}
+
+/// Lower-case hexadecimal SHA-256.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
