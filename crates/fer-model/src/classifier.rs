@@ -1,4 +1,4 @@
-//! A bundle at work: faces in, probabilities out.
+//! Runs a bundle: faces in, probabilities out.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,23 @@ use image::RgbImage;
 use crate::spec::{InputSpec, LOGITS};
 use crate::{Bundle, Emotion, FaceSpec, Preprocessing, Probabilities};
 
-/// Faces that go through the network in one pass at most: bounds the memory.
-const MOST_AT_ONCE: usize = 64;
+/// Largest number of faces in one pass through the network, which bounds the memory.
+const MAX_BATCH: usize = 64;
 
 /// Why faces cannot be classified.
 #[derive(Debug, thiserror::Error)]
 pub enum ClassifyError {
-    /// The network does not open or run.
+    /// The engine refuses the network or fails to run it.
     #[error("emotion network: {0}")]
     Engine(#[from] EngineError),
-    /// The network gave something that is no score for each label.
-    #[error("emotion network: logits of shape {shape:?} are not finite scores for {labels} labels")]
+    /// The output of the network is not one finite logit for each label.
+    #[error(
+        "emotion network: an output of shape {shape:?} is not one finite logit for each of {labels} labels"
+    )]
     Logits {
-        /// As they came.
+        /// Shape of the output.
         shape: Vec<usize>,
-        /// By the bundle.
+        /// Number of labels in the bundle.
         labels: usize,
     },
 }
@@ -74,10 +76,10 @@ impl Classifier {
         FaceSpec { crop: CropRule::WHOLE, ..self.face }.extract(image, &location)
     }
 
-    /// Probabilities of each face, calibrated by the bundle's temperature.
+    /// The probabilities of each face, calibrated by the bundle's temperature.
     ///
     /// # Errors
-    /// Where the network fails, or gives what is no score.
+    /// If the network fails, or if its output is not one finite logit for each label.
     pub fn classify(&mut self, faces: &[FaceCrop]) -> Result<Vec<Probabilities>, ClassifyError> {
         let logits = self.logits(faces)?;
         let labels = self.labels.len();
@@ -88,15 +90,15 @@ impl Classifier {
         probabilities.collect()
     }
 
-    /// Scores `[faces, labels]`, row-major, before temperature and softmax.
+    /// The logits, before temperature and softmax. Returns `[faces, labels]`, row-major.
     ///
     /// # Errors
-    /// Where the network fails, or its output has another shape.
+    /// If the network fails, or if its output has another shape.
     pub fn logits(&mut self, faces: &[FaceCrop]) -> Result<Vec<f32>, ClassifyError> {
         self.time = Duration::ZERO;
         let labels = self.labels.len();
         let mut logits = Vec::with_capacity(faces.len() * labels);
-        for batch in faces.chunks(MOST_AT_ONCE) {
+        for batch in faces.chunks(MAX_BATCH) {
             let mut pixels = Vec::new();
             for face in batch {
                 self.preprocessing.apply(face.luma(), self.input, &mut pixels);
@@ -115,7 +117,7 @@ impl Classifier {
         Ok(logits)
     }
 
-    /// Time that the last call spent inside the engine.
+    /// The time that the last call spent in the engine.
     pub fn session_time(&self) -> Duration {
         self.time
     }

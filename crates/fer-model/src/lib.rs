@@ -1,7 +1,7 @@
-//! What an emotion model *is*: the labels, the architecture as data, the preprocessing and the crop, the
-//! bundle that passes from training to serving, and the ONNX graph that serving runs.
+//! What an emotion model *is*: the labels, the architecture as data, the preprocessing, the bundle that passes from
+//! training to serving, the ONNX graph that serving runs, and the classifier that runs it.
 //!
-//! It knows nothing of HTTP, of the terminal, or of how faces are found.
+//! This crate knows nothing of HTTP, of the terminal, or of how faces are found.
 
 pub mod bundle;
 mod classifier;
@@ -9,11 +9,13 @@ mod emotion;
 pub mod file;
 pub mod onnx;
 mod preprocess;
+mod probabilities;
 pub mod spec;
 pub mod weights;
 
 pub use bundle::{Bundle, BundleBuilder, FaceSpec, Manifest};
 pub use classifier::{Classifier, ClassifyError};
-pub use emotion::{Emotion, Probabilities, UnknownEmotion};
+pub use emotion::{Emotion, UnknownEmotion};
 pub use preprocess::Preprocessing;
+pub use probabilities::{Probabilities, softmax};
 pub use spec::{NetworkSpec, SpecError};

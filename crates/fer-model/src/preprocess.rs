@@ -1,4 +1,4 @@
-//! Pixels to network input: the one preprocessing, for training and for serving alike.
+//! Grey levels to network input: the one preprocessing, which training and serving share.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +9,16 @@ fn is_zero(value: &usize) -> bool {
     *value == 0
 }
 
-/// Normalisation of grey levels and the part of the face that is looked at, stored with the model.
+/// How grey levels are normalised and which part of the face the network sees. It is stored with the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// Mean of the training pixels on the scale 0 to 1.
+    /// Mean of the training pixels, on a scale from 0 to 1.
     pub mean: f32,
-    /// Their standard deviation on the same scale.
+    /// Standard deviation of the training pixels, on the same scale.
     pub std: f32,
-    /// Pixels of the face on each side that are outside of the input: training shifts the window, serving takes the
-    /// middle.
+    /// Pixels on each side of the face that are not part of the input: training shifts the window within them, serving
+    /// takes the middle.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub margin: usize,
 }
@@ -37,18 +37,19 @@ impl Preprocessing {
         Ok(())
     }
 
-    /// Height and width of a face before its margin is cut.
+    /// Height and width in pixels of a face with its margin.
     pub fn face_size(self, input: InputSpec) -> [usize; 2] {
         [input.height, input.width].map(|side| side + 2 * self.margin)
     }
 
-    /// One grey level, 0 to 255, as the network sees it. Fractions come from augmentation and resizing.
+    /// Normalises one grey level from 0 to 255, which augmentation may have made a fraction.
     #[inline]
     pub fn normalise(self, luma: f32) -> f32 {
         (luma / 255.0 - self.mean) / self.std
     }
 
-    /// Row-major grey pixels of [`Self::face_size`] in, equal planes of normalised values appended to `out`.
+    /// Appends one face to `out`: the same `[height, width]` plane of normalised values for each input channel, from the
+    /// row-major grey levels of a face of [`Self::face_size`].
     pub fn apply(self, luma: &[u8], input: InputSpec, out: &mut Vec<f32>) {
         let [_, width] = self.face_size(input);
         for _ in 0..input.channels {
@@ -70,7 +71,7 @@ mod tests {
         let input = InputSpec { channels: 2, height: 1, width: 3 };
         let mut out = Vec::new();
         preprocessing.apply(&[0, 128, 255], input, &mut out);
-        // A margin is cut off all around.
+        // The margin is cut off on every side.
         let mut inner = Vec::new();
         let framed = [7, 7, 7, 7, 7, 7, 0, 128, 255, 7, 7, 7, 7, 7, 7];
         Preprocessing { margin: 1, ..preprocessing }.apply(&framed, input, &mut inner);

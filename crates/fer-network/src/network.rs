@@ -79,7 +79,7 @@ impl Network {
     /// Builds the network with `weights` on `device`; give an autodiff device for training.
     pub fn new(architecture: &Architecture, weights: &Weights, device: &Device) -> Self {
         let mut builder = Builder { weights, device, ids: 1 };
-        let mut trunk = builder.sequence(&architecture.steps());
+        let mut trunk = builder.sequence(architecture.steps());
         let mut heads: Vec<Sequence> = Vec::new();
         for (_, range) in architecture.heads().collect::<Vec<_>>().into_iter().rev() {
             heads.insert(0, Sequence { layers: trunk.layers.split_off(range.start) });

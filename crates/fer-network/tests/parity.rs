@@ -169,7 +169,7 @@ fn what_heads_share_an_output_name_or_do_not_fit_is_refused() {
         assert!(HEADS.contains(from));
         serde_json::from_str::<Architecture>(&HEADS.replacen(from, to, 1)).unwrap_err().to_string()
     };
-    assert!(refusal("\"lmk\"", "\"prob\"").contains("output 'prob' stands twice"));
+    assert!(refusal("\"lmk\"", "\"prob\"").contains("output 'prob' is given twice"));
     assert!(
         refusal("\"kind\": \"dense\", \"units\": 10", "\"kind\": \"flatten\"").contains("layer 6 (flatten)")
     );

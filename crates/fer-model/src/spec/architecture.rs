@@ -1,60 +1,64 @@
-//! Layers that fit each other: trunk, heads, and what each layer needs in the weights file.
+//! Layers that fit each other: the trunk, the heads, and the shape of everything between them.
 
 use serde::{Deserialize, Serialize};
 
 use super::layer::{LayerSpec, Shape};
 use super::{InputSpec, SpecError};
 
-/// One tensor of a network: what the weights file must hold.
+/// One tensor of a network, which the weights file must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterSpec {
-    /// `layers.<index>.<weight|bias|running_mean|running_var>`; inside of a block
+    /// `layers.<index>.<weight|bias|running_mean|running_var>`; within a block
     /// `layers.<index>.<body|shortcut>.<index>.…`.
     pub name: String,
-    /// Convolution `[out, in / groups, kernel, kernel]`, dense `[in, out]`, the others `[channels]`.
+    /// Convolution `[out, in / groups, kernel, kernel]`, dense `[in, out]`, all others `[channels]`.
     pub shape: Vec<usize>,
-    /// Whether the optimiser changes it (running statistics it does not).
+    /// Whether the optimiser updates it; running statistics are not trainable.
     pub trainable: bool,
 }
 
 impl ParameterSpec {
-    /// How many numbers.
+    /// Number of values.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether there is no number in it; never so in a checked spec.
+    /// Whether the tensor has no values. This is never the case in a checked spec.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// One output of a network: layers on top of the trunk.
+/// One output of a network: the layers on top of the trunk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadSpec {
     /// The output's name in the ONNX graph.
     pub output: String,
-    /// Whether the graph ends in a softmax over channels or features; training wants the scores before it.
+    /// Whether the ONNX graph ends in a softmax over channels or features. Training uses the logits before it.
     #[serde(default)]
     pub softmax: bool,
-    /// From the trunk's last activation on.
+    /// Layers from the trunk's output on.
     pub layers: Vec<LayerSpec>,
 }
 
-/// The layers of a network: a trunk, and heads that each take what it gives. Layers are counted through, first the
+/// The layers of a network: a trunk, and heads that each take the trunk's output. Layers are numbered through: first the
 /// trunk's, then each head's.
+///
+/// Invariant: the layers fit each other; [`Architecture::steps`] are their checked shapes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Architecture {
     input: InputSpec,
     layers: Vec<LayerSpec>,
     heads: Vec<HeadSpec>,
+    #[serde(skip)]
+    steps: Vec<Step>,
 }
 
-/// The fields as they stand in the file, before the check.
+/// The fields of the file, before the check.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ArchitectureDraft {
+struct ArchitectureFields {
     input: InputSpec,
     layers: Vec<LayerSpec>,
     heads: Vec<HeadSpec>,
@@ -62,23 +66,23 @@ struct ArchitectureDraft {
 
 impl<'de> Deserialize<'de> for Architecture {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ArchitectureDraft { input, layers, heads } = ArchitectureDraft::deserialize(deserializer)?;
+        let ArchitectureFields { input, layers, heads } = ArchitectureFields::deserialize(deserializer)?;
         Self::new(input, layers, heads).map_err(serde::de::Error::custom)
     }
 }
 
-/// A layer among its neighbours.
+/// A layer with its name and its shapes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// What its tensors' names begin with.
+    /// Prefix of its tensors' names.
     pub name: String,
     /// The layer.
     pub layer: LayerSpec,
-    /// What it gets.
+    /// Shape of its input.
     pub input: Shape,
-    /// What it gives.
+    /// Shape of its output.
     pub output: Shape,
-    /// Of a block: what is summed. A branch without steps is the identity.
+    /// The summands of a block; a branch without steps is the identity. Empty for any other layer.
     pub branches: Vec<Vec<Step>>,
 }
 
@@ -88,7 +92,7 @@ impl Step {
         format!("{}.{role}", self.name)
     }
 
-    /// Multiplications with a weight for one sample, branches included; norms and activations are not counted.
+    /// Multiplications with a weight for one sample, including branches. Norms and activations are not counted.
     pub fn multiply_adds(&self) -> usize {
         let own = match self.layer {
             LayerSpec::Conv { kernel, groups, channels, .. } => {
@@ -100,7 +104,7 @@ impl Step {
         own + self.branches.iter().flatten().map(Step::multiply_adds).sum::<usize>()
     }
 
-    /// Its tensors, branches included, in layer order.
+    /// Its tensors in layer order, including those of branches.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         let mut parameters = Vec::new();
         let mut add = |role: &str, shape: Vec<usize>, trainable| {
@@ -132,11 +136,11 @@ impl Step {
     }
 }
 
-/// Layers one after the other, named by `prefix` and counted from `first`.
+/// Checks layers that follow each other from `shape` on; they are named by `prefix` and numbered from `first`.
 ///
 /// # Errors
-/// Place and kind of the first that does not fit, and why.
-fn follow(
+/// Number and kind of the first layer that does not fit, and why.
+fn check_layers(
     layers: &[LayerSpec],
     prefix: &str,
     first: usize,
@@ -145,28 +149,28 @@ fn follow(
     let mut steps = Vec::new();
     for (index, layer) in (first..).zip(layers) {
         let name = format!("{prefix}.{index}");
-        let step = step(layer, name, shape).map_err(|message| (index, layer.kind(), message))?;
+        let step = check_layer(layer, name, shape).map_err(|message| (index, layer.kind(), message))?;
         shape = step.output;
         steps.push(step);
     }
     Ok(steps)
 }
 
-fn step(layer: &LayerSpec, name: String, input: Shape) -> Result<Step, String> {
+fn check_layer(layer: &LayerSpec, name: String, input: Shape) -> Result<Step, String> {
     layer.check_block(input)?;
     let mut branches: Vec<Vec<Step>> = Vec::new();
     let mut output = None;
     for (branch, layers) in layer.branches(input) {
-        let steps = follow(&layers, &format!("{name}.{branch}"), 0, input)
+        let steps = check_layers(&layers, &format!("{name}.{branch}"), 0, input)
             .map_err(|(index, kind, message)| format!("{branch} layer {index} ({kind}): {message}"))?;
-        let gives = steps.last().map_or(input, |step| step.output);
+        let branch_output = steps.last().map_or(input, |step| step.output);
         match output {
-            Some(other) if other != gives => {
+            Some(other) if other != branch_output => {
                 return Err(format!(
-                    "the body gives {other}, but the {branch} {gives}; they cannot be added"
+                    "the body gives {other}, but the {branch} {branch_output}; they cannot be added"
                 ));
             }
-            _ => output = Some(gives),
+            _ => output = Some(branch_output),
         }
         branches.push(steps);
     }
@@ -175,37 +179,19 @@ fn step(layer: &LayerSpec, name: String, input: Shape) -> Result<Step, String> {
 }
 
 impl Architecture {
-    /// Layers that fit each other.
+    /// Checks that the layers fit each other.
     ///
     /// # Errors
-    /// The first layer that does not fit, or an input that makes no sense.
+    /// Names the first layer that does not fit, or says what is wrong with the input or the heads.
     pub fn new(input: InputSpec, layers: Vec<LayerSpec>, heads: Vec<HeadSpec>) -> Result<Self, SpecError> {
-        let field = |message: String| Err(SpecError::Field(message));
-        let InputSpec { channels, height, width } = input;
-        if !matches!(channels, 1 | 3) {
-            return field(format!(
-                "input.channels is {channels}; expected 1 (grey) or 3 (colour, or grey replicated)"
-            ));
-        }
-        if height == 0 || width == 0 || height > 1024 || width > 1024 {
-            return field(format!("input is {height}×{width}; expected sides from 1 to 1024"));
-        }
-        if heads.is_empty() {
-            return field("there is no head; expected at least one output".to_owned());
-        }
-        if let Some((_, twice)) = heads
-            .iter()
-            .enumerate()
-            .find(|(i, head)| heads[..*i].iter().any(|other| other.output == head.output))
-        {
-            return field(format!("output '{}' stands twice", twice.output));
-        }
-        let architecture = Self { input, layers, heads };
-        architecture.check_steps()?;
+        check_input(input)?;
+        check_heads(&heads)?;
+        let mut architecture = Self { input, layers, heads, steps: Vec::new() };
+        architecture.steps = architecture.check_steps()?;
         Ok(architecture)
     }
 
-    /// What it takes.
+    /// Channels, height and width of the input.
     pub fn input(&self) -> InputSpec {
         self.input
     }
@@ -231,19 +217,17 @@ impl Architecture {
         })
     }
 
-    /// Whether every layer works at any height and width from the input's on: then the graph does too.
+    /// Whether every layer works at any height and width that is at least the input's. The ONNX graph then does too.
     pub fn is_fully_convolutional(&self) -> bool {
-        self.steps().iter().all(|step| matches!(step.output, Shape::Image { .. }))
+        self.steps.iter().all(|step| matches!(step.output, Shape::Image { .. }))
     }
 
     fn check_steps(&self) -> Result<Vec<Step>, SpecError> {
-        let layers = |layers: &[LayerSpec], first, shape| {
-            follow(layers, "layers", first, shape).map_err(|(index, kind, message)| SpecError::Layer {
-                index,
-                kind,
-                message,
-            })
-        };
+        let layers =
+            |layers: &[LayerSpec], first, shape| {
+                check_layers(layers, "layers", first, shape)
+                    .map_err(|(index, kind, message)| SpecError::Layer { index, kind, message })
+            };
         let mut steps = layers(&self.layers, 0, self.input_shape())?;
         let trunk = steps.last().map_or(self.input_shape(), |step| step.output);
         for (head, range) in self.heads() {
@@ -252,31 +236,55 @@ impl Architecture {
         Ok(steps)
     }
 
-    /// All layers, the trunk's and then each head's.
-    pub fn steps(&self) -> Vec<Step> {
-        self.check_steps().unwrap_or_else(|e| unreachable!("an Architecture has been checked: {e}"))
+    /// All layers with their shapes: the trunk's and then each head's.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
-    /// The shape that a head gives.
+    /// The output shape of a head, given the numbers of its layers.
     pub fn output_shape(&self, head: &std::ops::Range<usize>) -> Shape {
-        let steps = self.steps();
         let trunk = self.layers.len().checked_sub(1);
         let last = if head.is_empty() { trunk } else { head.end.checked_sub(1) };
-        last.and_then(|last| steps.get(last)).map_or(self.input_shape(), |step| step.output)
+        last.and_then(|last| self.steps.get(last)).map_or(self.input_shape(), |step| step.output)
     }
 
     /// Every tensor that the network needs, in layer order.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
-        self.steps().iter().flat_map(Step::parameters).collect()
+        self.steps.iter().flat_map(Step::parameters).collect()
     }
 
-    /// How many numbers the optimiser changes.
+    /// Number of values that the optimiser updates.
     pub fn trainable_parameters(&self) -> usize {
         self.parameters().iter().filter(|p| p.trainable).map(ParameterSpec::len).sum()
     }
 
-    /// How many numbers there are, running statistics included.
+    /// Number of all values, including running statistics.
     pub fn total_parameters(&self) -> usize {
         self.parameters().iter().map(ParameterSpec::len).sum()
     }
+}
+
+fn check_input(InputSpec { channels, height, width }: InputSpec) -> Result<(), SpecError> {
+    if !matches!(channels, 1 | 3) {
+        return Err(SpecError::Field(format!(
+            "input.channels is {channels}; expected 1 (grey) or 3 (colour, or grey replicated)"
+        )));
+    }
+    if height == 0 || width == 0 || height > 1024 || width > 1024 {
+        let message = format!("input is {height}×{width}; expected sides from 1 to 1024");
+        return Err(SpecError::Field(message));
+    }
+    Ok(())
+}
+
+fn check_heads(heads: &[HeadSpec]) -> Result<(), SpecError> {
+    if heads.is_empty() {
+        return Err(SpecError::Field("there is no head; expected at least one output".to_owned()));
+    }
+    for (index, head) in heads.iter().enumerate() {
+        if heads[..index].iter().any(|other| other.output == head.output) {
+            return Err(SpecError::Field(format!("output '{}' is given twice", head.output)));
+        }
+    }
+    Ok(())
 }

@@ -1,15 +1,15 @@
-//! The kinds of layers, and what each makes of a shape.
+//! The kinds of layers, and the output shape of each.
 
 use serde::{Deserialize, Serialize};
 
-/// How a convolution treats its border.
+/// How a convolution treats the border of its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// `kernel / 2` zeros on every side: with stride 1 the side stays (odd kernels only).
+    /// `kernel / 2` zeros on every side: with stride 1 the size stays the same (odd kernels only).
     #[default]
     Same,
-    /// None: windows lie inside, with stride 1 the side shrinks by `kernel - 1`.
+    /// No padding: with stride 1 each side shrinks by `kernel - 1`.
     Valid,
 }
 
@@ -30,7 +30,7 @@ fn is_one(value: &usize) -> bool {
     *value == 1
 }
 
-/// One layer. `kind` names it in JSON; unknown keys are refused.
+/// One layer. In JSON, `kind` names it; unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LayerSpec {
@@ -40,51 +40,52 @@ pub enum LayerSpec {
         channels: usize,
         /// Side of the square kernel.
         kernel: usize,
-        /// Pixels from one window to the next, both ways.
+        /// Pixels from one window to the next, along both axes.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         stride: usize,
-        /// Border.
+        /// Treatment of the border.
         #[serde(default)]
         padding: Padding,
-        /// Runs of channels that do not see each other; as many as channels make it depthwise.
+        /// Number of channel groups that are convolved separately; with one group for each channel, the convolution is
+        /// depthwise.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         groups: usize,
-        /// Whether a bias is added; pointless directly under a batch norm.
+        /// Whether a bias is added. It has no effect directly before a batch norm.
         #[serde(default = "yes")]
         bias: bool,
     },
-    /// Batch normalisation over channels or features (epsilon 1e-5).
+    /// Batch normalisation of channels or features (epsilon 1e-5).
     BatchNorm,
     /// `max(x, 0)`
     Relu,
     /// `min(max(x, 0), 6)`
     Relu6,
-    /// `x` from 0 on, `alpha · (exp(x) − 1)` below (Clevert et al. 2016).
+    /// `x` where `x ≥ 0`, else `alpha · (exp(x) − 1)` (Clevert et al. 2016).
     Elu {
-        /// What it falls to, negated.
+        /// Its limit towards minus infinity, negated.
         #[serde(default = "unit")]
         alpha: f64,
     },
-    /// Maximum over `size`×`size` windows, stride `size`, remainder dropped.
+    /// Maximum over `size`×`size` windows with stride `size`; a remainder at the border is dropped.
     MaxPool {
         /// Side of the window.
         size: usize,
     },
-    /// Mean over `size`×`size` windows, stride `size`, remainder dropped.
+    /// Mean over `size`×`size` windows with stride `size`; a remainder at the border is dropped.
     AvgPool {
         /// Side of the window.
         size: usize,
     },
     /// Mean of each channel: `[channels, height, width]` to `[channels]`.
     GlobalAvgPool,
-    /// Zeroes activations while training.
+    /// Sets random activations to zero during training.
     Dropout {
-        /// Probability of zeroing, in `[0, 1)`.
+        /// Probability that an activation is set to zero, in `[0, 1)`.
         rate: f64,
     },
     /// `[channels, height, width]` to `[features]`, row-major.
     Flatten,
-    /// Fully connected.
+    /// Fully connected layer.
     Dense {
         /// Output features.
         units: usize,
@@ -92,33 +93,33 @@ pub enum LayerSpec {
         #[serde(default = "yes")]
         bias: bool,
     },
-    /// `body(x) + shortcut(x)` (He et al. 2016); what follows the sum is a layer of its own.
+    /// `body(x) + shortcut(x)` (He et al. 2016). An activation after the sum is a separate layer.
     Residual {
         /// At least one layer.
         body: Vec<LayerSpec>,
-        /// The identity where it is empty.
+        /// Layers of the shortcut; the identity if there are none.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         shortcut: Vec<LayerSpec>,
     },
-    /// MobileNetV2's block (Sandler et al. 2018): 1×1 to `expansion` times the channels (left out if that is 1), 3×3
-    /// depthwise, 1×1 without activation; batch norm behind each, ReLU6 behind the first two. Its input is added where
-    /// the shape stays.
+    /// The block of MobileNetV2 (Sandler et al. 2018): a 1×1 convolution to `expansion` times the channels (left out if
+    /// `expansion` is 1), a 3×3 depthwise convolution, and a 1×1 convolution without activation. A batch norm follows
+    /// each, a ReLU6 the first two. The input is added if the shape stays the same.
     InvertedResidual {
         /// Output channels.
         channels: usize,
-        /// Times its input's channels.
+        /// Factor on the number of input channels.
         expansion: usize,
-        /// The depthwise convolution's.
+        /// Stride of the depthwise convolution.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         stride: usize,
     },
 }
 
-/// The layers of one summand of a block, and its name in the weights file.
+/// One summand of a block: its name in the weights file, and its layers.
 pub(super) type Branch = (&'static str, Vec<LayerSpec>);
 
 impl LayerSpec {
-    /// The name in JSON.
+    /// Its name in JSON.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Conv { .. } => "conv",
@@ -137,7 +138,7 @@ impl LayerSpec {
         }
     }
 
-    /// Of a block: what is summed. A branch without layers is the identity.
+    /// The summands of a block; a branch without layers is the identity. Empty for any other layer.
     pub(super) fn branches(&self, input: Shape) -> Vec<Branch> {
         match *self {
             Self::Residual { ref body, ref shortcut } => {
@@ -169,7 +170,7 @@ impl LayerSpec {
         }
     }
 
-    /// What a layer that is no block makes of a shape.
+    /// The output shape of a layer that is not a block.
     pub(super) fn output_shape(&self, input: Shape) -> Result<Shape, String> {
         let image = || match input {
             Shape::Image { channels, height, width } => Ok((channels, height, width)),
@@ -179,27 +180,12 @@ impl LayerSpec {
         };
         match *self {
             Self::Conv { channels, kernel, stride, padding, groups, .. } => {
-                let (given, height, width) = image()?;
+                let size = image()?;
                 positive("channels", channels)?;
                 positive("kernel", kernel)?;
                 positive("stride", stride)?;
                 positive("groups", groups)?;
-                if !given.is_multiple_of(groups) || !channels.is_multiple_of(groups) {
-                    return Err(format!(
-                        "groups is {groups}, which divides not both of {given} and {channels} channels"
-                    ));
-                }
-                if kernel > height || kernel > width {
-                    return Err(format!("kernel {kernel} is larger than its input {height}×{width}"));
-                }
-                let side = |side: usize| match padding {
-                    Padding::Same => (side - 1) / stride + 1,
-                    Padding::Valid => (side - kernel) / stride + 1,
-                };
-                if padding == Padding::Same && kernel.is_multiple_of(2) {
-                    return Err(format!("kernel {kernel} is even; same padding expects an odd one"));
-                }
-                Ok(Shape::Image { channels, height: side(height), width: side(width) })
+                convolved(size, channels, kernel, stride, padding, groups)
             }
             Self::MaxPool { size } | Self::AvgPool { size } => {
                 let (channels, height, width) = image()?;
@@ -232,7 +218,7 @@ impl LayerSpec {
         }
     }
 
-    /// What a block's own numbers must be before its branches are looked at.
+    /// Checks the numbers of a block, before its branches are made from them.
     pub(super) fn check_block(&self, input: Shape) -> Result<(), String> {
         match *self {
             Self::Residual { ref body, .. } if body.is_empty() => {
@@ -249,18 +235,45 @@ impl LayerSpec {
     }
 }
 
-/// Sizes that no sane model has; above them, arithmetic on a hostile file could overflow.
-const MOST: usize = 1 << 20;
+/// The largest number in a layer. No real network comes near it; it keeps arithmetic on a hostile file from overflowing.
+const MAX_SIZE: usize = 1 << 20;
+
+/// The output shape of a convolution over `[channels, height, width]`.
+fn convolved(
+    (given, height, width): (usize, usize, usize),
+    channels: usize,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+    groups: usize,
+) -> Result<Shape, String> {
+    if !given.is_multiple_of(groups) || !channels.is_multiple_of(groups) {
+        return Err(format!(
+            "groups is {groups}, which does not divide both {given} and {channels} channels"
+        ));
+    }
+    if kernel > height || kernel > width {
+        return Err(format!("kernel {kernel} is larger than its input {height}×{width}"));
+    }
+    if padding == Padding::Same && kernel.is_multiple_of(2) {
+        return Err(format!("kernel {kernel} is even; same padding expects an odd one"));
+    }
+    let side = |side: usize| match padding {
+        Padding::Same => (side - 1) / stride + 1,
+        Padding::Valid => (side - kernel) / stride + 1,
+    };
+    Ok(Shape::Image { channels, height: side(height), width: side(width) })
+}
 
 fn positive(what: &str, value: usize) -> Result<(), String> {
     match value {
         0 => Err(format!("{what} is 0; expected at least 1")),
-        1..=MOST => Ok(()),
-        _ => Err(format!("{what} is {value}; expected at most {MOST}")),
+        1..=MAX_SIZE => Ok(()),
+        _ => Err(format!("{what} is {value}; expected at most {MAX_SIZE}")),
     }
 }
 
-/// The shape of one sample between two layers.
+/// The shape of one sample between two layers, without the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// `[channels, height, width]`
@@ -277,7 +290,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Channels of an image, features of a vector: what a batch norm has statistics for.
+    /// Channels of an image, or features of a vector: a batch norm has statistics for each.
     pub fn channels(self) -> usize {
         match self {
             Self::Image { channels, .. } => channels,
@@ -285,7 +298,7 @@ impl Shape {
         }
     }
 
-    /// Pixels of one channel; 1 for a vector.
+    /// Number of pixels in one channel; 1 for a vector.
     pub fn pixels(self) -> usize {
         match self {
             Self::Image { height, width, .. } => height * width,

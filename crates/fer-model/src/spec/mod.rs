@@ -1,8 +1,8 @@
-//! The architecture as data: what a model's JSON says, checked.
+//! The architecture as data: what a network's JSON says, checked.
 //!
-//! The JSON is the model: the burn network, the weights file and the ONNX graph all follow from an
-//! [`Architecture`], which a [`NetworkSpec`] makes an emotion model of. One that exists has passed the shape check,
-//! so the code behind it need not repeat it.
+//! The JSON defines the network: the burn network, the weights file and the ONNX graph all follow from its
+//! [`Architecture`]. A [`NetworkSpec`] adds labels and preprocessing, which make an emotion network of it. Both are
+//! checked when they are made, so code that receives one does not check shapes again.
 
 mod architecture;
 mod layer;
@@ -14,52 +14,52 @@ use crate::{Emotion, Preprocessing};
 pub use architecture::{Architecture, HeadSpec, ParameterSpec, Step};
 pub use layer::{LayerSpec, Padding, Shape};
 
-/// What the network takes: `[batch, channels, height, width]`.
+/// The network's input without the batch: `[channels, height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
-    /// 1 for grey, 3 for colour; an emotion network with 3 gets the grey face replicated.
+    /// 1 for grey, 3 for colour. An emotion network with 3 channels gets the grey face three times.
     pub channels: usize,
-    /// Pixels.
+    /// Height in pixels.
     pub height: usize,
-    /// Pixels.
+    /// Width in pixels.
     pub width: usize,
 }
 
-/// What is wrong with a spec, and where.
+/// Why a spec is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SpecError {
-    /// The text is not JSON or lacks a field.
+    /// The text is not JSON, or a field is missing or unknown.
     #[error("model spec: {0}")]
     Json(String),
-    /// A layer's JSON does not read as a layer.
+    /// The JSON of a layer is not a layer.
     #[error("layer {index}: {message}")]
     LayerJson {
-        /// Counted from 0.
+        /// Number of the layer, counted from 0.
         index: usize,
-        /// What the reader expected.
+        /// What is wrong with it.
         message: String,
     },
-    /// A layer does not fit what comes before it.
+    /// A layer does not fit the one before it.
     #[error("layer {index} ({kind}): {message}")]
     Layer {
-        /// Counted from 0.
+        /// Number of the layer, counted from 0.
         index: usize,
-        /// Its kind.
+        /// Kind of the layer.
         kind: &'static str,
         /// What was found and what was expected.
         message: String,
     },
-    /// Input, outputs, labels or preprocessing.
+    /// The input, the outputs, the labels or the preprocessing are wrong.
     #[error("model spec: {0}")]
     Field(String),
 }
 
-/// The name of an emotion network's one output, which is outside of the JSON.
+/// Name of an emotion network's output in the ONNX graph. It is not part of the JSON.
 pub const LOGITS: &str = "logits";
 
-/// An emotion network: layers to the logits of its labels, and how a face becomes its input. The softmax is outside
-/// of it.
+/// An emotion network: how a face becomes its input, and the layers that lead to one logit for each label. The softmax
+/// is not part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkSpec {
     name: String,
@@ -68,10 +68,10 @@ pub struct NetworkSpec {
     architecture: Architecture,
 }
 
-/// The fields as they stand in the file, before the check. Layers stay raw so that an error can name the index.
+/// The fields of the file, before the check. Layers stay JSON at first, so that an error can name the layer's number.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Draft {
+struct NetworkFields {
     name: String,
     input: InputSpec,
     preprocessing: Preprocessing,
@@ -81,7 +81,7 @@ struct Draft {
 
 impl<'de> Deserialize<'de> for NetworkSpec {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_draft(Draft::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Self::from_fields(NetworkFields::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -102,16 +102,16 @@ impl Serialize for NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Reads and checks a model's JSON.
+    /// Reads and checks a network's JSON.
     ///
     /// # Errors
-    /// Names the layer by index, what was found and what was expected.
+    /// Names the layer by its number, and says what was found and what was expected.
     pub fn from_json(text: &str) -> Result<Self, SpecError> {
-        Self::from_draft(serde_json::from_str(text).map_err(|e| SpecError::Json(e.to_string()))?)
+        Self::from_fields(serde_json::from_str(text).map_err(|e| SpecError::Json(e.to_string()))?)
     }
 
-    fn from_draft(draft: Draft) -> Result<Self, SpecError> {
-        let Draft { name, input, preprocessing, labels, layers } = draft;
+    fn from_fields(fields: NetworkFields) -> Result<Self, SpecError> {
+        let NetworkFields { name, input, preprocessing, labels, layers } = fields;
         let layers = layers
             .into_iter()
             .enumerate()
@@ -132,8 +132,9 @@ impl NetworkSpec {
         if let Err(message) = self.preprocessing.check() {
             return field(message);
         }
-        if let Some(twice) = self.labels.iter().enumerate().find(|(i, l)| self.labels[..*i].contains(l)) {
-            return field(format!("label '{}' stands twice", twice.1));
+        if let Some((_, label)) = self.labels.iter().enumerate().find(|(i, l)| self.labels[..*i].contains(l))
+        {
+            return field(format!("label '{label}' is given twice"));
         }
         let steps = self.architecture.steps();
         match steps.last().map(|step| step.output) {
@@ -157,17 +158,17 @@ impl NetworkSpec {
         &self.name
     }
 
-    /// Its layers.
+    /// The network's layers.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
 
-    /// What it takes.
+    /// Channels, height and width of the input.
     pub fn input(&self) -> InputSpec {
         self.architecture.input()
     }
 
-    /// How pixels become the input.
+    /// How grey levels become the input.
     pub fn preprocessing(&self) -> Preprocessing {
         self.preprocessing
     }
@@ -189,7 +190,7 @@ mod tests {
         NetworkSpec::from_json(&CNN6.replacen(from, to, 1)).unwrap_err().to_string()
     }
 
-    /// Trainable and all parameters, labels, and what the last layer before the head's dense layers gives.
+    /// Name, trainable and total parameters, labels, and the shape of the last image before the dense layers.
     const SIZES: [(&str, usize, usize, usize, &str); 10] = [
         ("classroom-4block", 9_009_223, 9_014_727, 7, "512×2×2"),
         ("cnn6", 2_866_631, 2_870_087, 7, "512×3×3"),
@@ -207,7 +208,7 @@ mod tests {
     fn every_config_has_the_published_size() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/models");
         let files = std::fs::read_dir(&folder).unwrap().count();
-        assert_eq!(files, SIZES.len(), "every config has a line in this table");
+        assert_eq!(files, SIZES.len(), "every config has a row in this table");
         for (name, trainable, total, labels, last_image) in SIZES {
             let json = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
             let spec = NetworkSpec::from_json(&json).unwrap();
@@ -229,11 +230,13 @@ mod tests {
         let wide = include_str!("../../../../configs/models/cnn6-wide.json");
         let biased = NetworkSpec::from_json(&wide.replace("\"bias\": false", "\"bias\": true")).unwrap();
         assert_eq!(biased.architecture().trainable_parameters(), 4_474_759);
-        let steps = NetworkSpec::from_json(CNN6).unwrap().architecture().steps();
+        let spec = NetworkSpec::from_json(CNN6).unwrap();
+        let steps = spec.architecture().steps();
         assert_eq!(steps[0].multiply_adds(), 48 * 48 * 64 * 9);
         assert_eq!(steps[21].multiply_adds(), 512 * 9 * 256);
         let mobile = include_str!("../../../../configs/models/mobilenet-v2.json");
-        let steps = NetworkSpec::from_json(mobile).unwrap().architecture().steps();
+        let spec = NetworkSpec::from_json(mobile).unwrap();
+        let steps = spec.architecture().steps();
         // 32 channels of 48×48: depthwise 3×3, then 1×1 to 16.
         assert_eq!(steps[3].multiply_adds(), 48 * 48 * (32 * 9 + 32 * 16));
     }
@@ -257,7 +260,7 @@ mod tests {
         let label = error("\"disgust\"", "\"digust\"");
         assert!(label.contains("digust"), "{label}");
         let twice = error("\"disgust\"", "\"angry\"");
-        assert!(twice.contains("'angry' stands twice"), "{twice}");
+        assert!(twice.contains("'angry' is given twice"), "{twice}");
         let rate = error("\"rate\": 0.4", "\"rate\": 1.0");
         assert!(rate.contains("rate is 1; expected 0 to below 1"), "{rate}");
         let grey = error("\"channels\": 1", "\"channels\": 2");

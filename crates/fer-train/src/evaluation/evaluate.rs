@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use fer_model::{Bundle, Emotion, NetworkSpec};
+use fer_model::{Bundle, Emotion, NetworkSpec, softmax};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::data::dataset::Sample;
 use crate::evaluation::caveats::caveats;
 use crate::evaluation::detected::DetectedScore;
-use crate::evaluation::metrics::{Metrics, fit_temperature, softmax};
+use crate::evaluation::metrics::{Metrics, fit_temperature};
 use crate::evaluation::scorer::Scorer;
 use crate::evaluation::split::Split;
 use crate::evaluation::views::Views;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fer_model::Emotion;
 use fer_model::bundle::Score;
+use fer_model::{Emotion, softmax};
 use serde::Serialize;
 
 use crate::training::shards::most_probable;
@@ -144,15 +144,6 @@ pub fn wilson(right: usize, of: usize) -> [f64; 2] {
     let centre = p + Z * Z / (2.0 * n);
     let reach = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     [centre - reach, centre + reach].map(|bound| bound / (1.0 + Z * Z / n))
-}
-
-/// Softmax of `logits / temperature`.
-pub fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
-    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let powers: Vec<f64> =
-        logits.iter().map(|&logit| ((f64::from(logit) - most) / temperature).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }
 
 /// The temperature between 0.05 and 20 with the lowest cross-entropy (Guo et al. 2017).

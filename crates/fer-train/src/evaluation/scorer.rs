@@ -2,10 +2,9 @@
 //! in the ONNX graph that is served.
 
 use burn::tensor::Device;
-use fer_model::{Bundle, NetworkSpec};
+use fer_model::{Bundle, NetworkSpec, softmax};
 use fer_network::Network;
 
-use crate::evaluation::metrics::softmax;
 use crate::training::shards::Shards;
 
 /// One network or an ensemble, ready to compute logits.

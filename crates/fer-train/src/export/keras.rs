@@ -20,7 +20,7 @@ pub fn model(spec: &NetworkSpec) -> Value {
         "inbound_nodes": [],
     }));
     let first = Tensor { name: "input".to_owned(), shape: spec.architecture().input_shape() };
-    let output = graph.sequence(&spec.architecture().steps(), first).name;
+    let output = graph.sequence(spec.architecture().steps(), first).name;
     json!({
         "class_name": "Functional",
         "config": {

@@ -55,7 +55,7 @@ impl<'a> Summary<'a> {
         let architecture = spec.architecture();
         let steps = architecture.steps();
         let mut layers = Vec::new();
-        lines(&steps, 0, &mut layers);
+        lines(steps, 0, &mut layers);
         Self {
             name: spec.name(),
             input: architecture.input_shape().to_string(),

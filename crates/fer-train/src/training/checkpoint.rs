@@ -3,14 +3,14 @@
 //! `checkpoint.safetensors` holds the weights, their moving average, the optimiser's state and, as metadata, the run's.
 //! One file, because two could be of different steps.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use fer_model::file::write_atomically;
 use fer_model::spec::Architecture;
-use fer_model::weights::{Array, Weights};
-use safetensors::tensor::{Dtype, TensorView};
+use fer_model::weights::{
+    Array, Arrays, Metadata, Weights, WeightsDtype, read_arrays, read_metadata, write_arrays_with,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -85,27 +85,28 @@ pub const FILE: &str = "checkpoint.safetensors";
 
 impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
     pub fn write(&self, folder: &Path, config: &impl Serialize) -> Result<()> {
-        let named = |role: &'static str, weights: &Weights| -> Vec<_> {
-            let arrays = weights.iter();
-            arrays
-                .map(|(name, array)| (format!("{role}.{name}"), array.shape.clone(), bytes(&array.values)))
-                .collect()
-        };
-        let mut tensors = named("weights", &self.weights);
-        tensors.extend(self.average.iter().flat_map(|average| named("average", average)));
-        tensors.extend(self.optimizer.iter().map(|((place, id), (shape, values))| {
-            (format!("optimizer.{place}.{id}"), shape.clone(), bytes(values))
-        }));
-        let views = tensors
+        let optimizer: Vec<_> = self
+            .optimizer
             .iter()
-            .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([
+            .map(|((place, id), (shape, values))| {
+                let array = Array { shape: shape.clone(), values: values.clone() };
+                (format!("optimizer.{place}.{id}"), array)
+            })
+            .collect();
+        let named = |role: &'static str, weights: &Weights| -> Vec<_> {
+            weights.iter().map(|(name, array)| (format!("{role}.{name}"), array.clone())).collect()
+        };
+        let weights = named("weights", &self.weights);
+        let average = self.average.iter().flat_map(|average| named("average", average));
+        let arrays: Vec<(String, Array)> = weights.into_iter().chain(average).chain(optimizer).collect();
+        let metadata = Metadata::from([
             ("state".to_owned(), serde_json::to_string(&self.state)?),
             ("config".to_owned(), serde_json::to_string(config)?),
         ]);
+        let arrays = arrays.iter().map(|(name, array)| (name.clone(), array));
+        let bytes = write_arrays_with(arrays, WeightsDtype::F32, metadata)?;
         let path = folder.join(FILE);
-        write_atomically(&path, &safetensors::serialize(views, Some(metadata))?)
+        write_atomically(&path, &bytes)
             .with_context(|| format!("cannot write {}; the previous checkpoint is unharmed", path.display()))
     }
 
@@ -126,8 +127,7 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         architecture: &Architecture,
         config: &C,
     ) -> Result<Self> {
-        let (_, header) = safetensors::SafeTensors::read_metadata(data)?;
-        let metadata = header.metadata().as_ref().ok_or_else(|| anyhow!("it has no metadata"))?;
+        let metadata = read_metadata(data)?;
         let entry = |name: &str| metadata.get(name).ok_or_else(|| anyhow!("its metadata has no '{name}'"));
         let trained: C = serde_json::from_str(entry("config")?)?;
         if trained != *config {
@@ -136,21 +136,18 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
             );
         }
         let state = serde_json::from_str(entry("state")?)?;
-        let (mut weights, mut average, mut optimizer) =
-            (BTreeMap::new(), BTreeMap::new(), OptimizerState::new());
-        for (name, view) in safetensors::SafeTensors::deserialize(data)?.iter() {
-            let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            let shape = view.shape().to_vec();
+        let (mut weights, mut average, mut optimizer) = (Arrays::new(), Arrays::new(), OptimizerState::new());
+        for (name, array) in read_arrays(data, |_| true)? {
             match name.split_once('.') {
                 Some(("weights", name)) => {
-                    weights.insert(name.to_owned(), Array { shape, values });
+                    weights.insert(name.to_owned(), array);
                 }
                 Some(("average", name)) => {
-                    average.insert(name.to_owned(), Array { shape, values });
+                    average.insert(name.to_owned(), array);
                 }
                 Some(("optimizer", place)) => {
                     let (place, id) = place.split_once('.').ok_or_else(|| anyhow!("'{name}' is unknown"))?;
-                    optimizer.insert((place.parse()?, id.parse()?), (shape, values));
+                    optimizer.insert((place.parse()?, id.parse()?), (array.shape, array.values));
                 }
                 _ => bail!("'{name}' is unknown"),
             }
@@ -158,8 +155,4 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         let average = if average.is_empty() { None } else { Some(Weights::new(architecture, average)?) };
         Ok(Self { state, weights: Weights::new(architecture, weights)?, average, optimizer })
     }
-}
-
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

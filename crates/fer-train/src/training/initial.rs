@@ -31,7 +31,7 @@ fn parse(bytes: &[u8], spec: &NetworkSpec, seed: u64) -> Result<Initial> {
         let weights = Weights::new(spec.architecture(), arrays)?;
         return Ok(Initial { weights, missing: Vec::new(), unused: Vec::new() });
     }
-    let places = torchvision_places(&spec.architecture().steps());
+    let places = torchvision_places(spec.architecture().steps());
     let place = |name: &str| {
         let (layer, role) = name.rsplit_once('.')?;
         Some(format!("{}.{role}", places.get(layer)?))

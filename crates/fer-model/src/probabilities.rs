@@ -1,0 +1,152 @@
+//! Softmax, and a probability for each emotion.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::Emotion;
+
+/// The softmax of `logits / temperature`, computed in double precision.
+///
+/// Returns one probability for each logit. They are NaN if a logit is not finite or the temperature is 0 or NaN.
+pub fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let powers: Vec<f64> =
+        logits.iter().map(|&logit| ((f64::from(logit) - highest) / temperature).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// One probability for each emotion.
+///
+/// Invariant: finite, each in `[0, 1]`, sum 1 ± 1e-4. Emotions that a model has no label for have probability 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probabilities([f32; Emotion::COUNT]);
+
+impl Probabilities {
+    /// The [`softmax`] of `logits / temperature`, assigned to the emotions in `labels`.
+    ///
+    /// `logits` and `labels` have one entry for each class. Returns `None` if their lengths differ, if there is no class,
+    /// if a logit is not finite, or if the temperature is not a positive number.
+    pub fn from_logits(logits: &[f32], labels: &[Emotion], temperature: f32) -> Option<Self> {
+        let finite = logits.iter().all(|logit| logit.is_finite());
+        if logits.len() != labels.len() || logits.is_empty() || !finite {
+            return None;
+        }
+        if temperature.is_nan() || temperature <= 0.0 {
+            return None;
+        }
+        let mut probabilities = [0.0; Emotion::COUNT];
+        for (label, probability) in labels.iter().zip(softmax(logits, f64::from(temperature))) {
+            probabilities[label.index()] = probability as f32;
+        }
+        Some(Self(probabilities))
+    }
+
+    /// The mean over several faces; `None` if there are none.
+    pub fn mean<'a>(faces: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut sum = [0.0; Emotion::COUNT];
+        let mut count = 0_u32;
+        for face in faces {
+            count += 1;
+            for (total, value) in sum.iter_mut().zip(face.0) {
+                *total += value;
+            }
+        }
+        (count > 0).then(|| Self(sum.map(|total| total / count as f32)))
+    }
+
+    /// Interpolates towards `other`: weight 0 gives `self`, weight 1 gives `other`. Weights outside of `[0, 1]` are
+    /// clamped.
+    #[must_use]
+    pub fn towards(&self, other: &Self, weight: f32) -> Self {
+        let weight = weight.clamp(0.0, 1.0);
+        Self(std::array::from_fn(|i| self.0[i] + weight * (other.0[i] - self.0[i])))
+    }
+
+    /// The probability of one emotion.
+    pub fn get(&self, emotion: Emotion) -> f32 {
+        self.0[emotion.index()]
+    }
+
+    /// Emotions with their probabilities, in the order of [`Emotion::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (Emotion, f32)> + '_ {
+        Emotion::ALL.into_iter().zip(self.0)
+    }
+
+    /// The most probable emotion; the first one if several are equally probable.
+    pub fn dominant(&self) -> Emotion {
+        self.iter().fold((Emotion::Angry, f32::MIN), |best, next| if next.1 > best.1 { next } else { best }).0
+    }
+
+    /// Whether the most probable emotion has a probability of at most 0.5: if the model is calibrated, it is then no more
+    /// likely to be right than wrong.
+    pub fn is_uncertain(&self) -> bool {
+        self.get(self.dominant()) <= 0.5
+    }
+}
+
+impl Serialize for Probabilities {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Emotion::COUNT))?;
+        for (emotion, probability) in self.iter() {
+            map.serialize_entry(emotion.name(), &probability)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_sums_to_one_and_survives_large_logits() {
+        let p = Probabilities::from_logits(&[900.0, 0.0, -900.0, 899.0, 1.0, 2.0, 3.0], &Emotion::ALL, 1.0)
+            .unwrap();
+        assert!((p.iter().map(|(_, v)| v).sum::<f32>() - 1.0).abs() < 1e-5);
+        assert_eq!(p.dominant(), Emotion::Angry);
+        assert!((p.get(Emotion::Happy) - 0.268_94).abs() < 1e-4);
+    }
+
+    #[test]
+    fn six_classes_leave_the_seventh_at_zero() {
+        let labels: Vec<_> = Emotion::ALL.into_iter().filter(|e| *e != Emotion::Disgust).collect();
+        let p = Probabilities::from_logits(&[0.0, 0.0, 0.0, 0.0, 0.0, 5.0], &labels, 1.0).unwrap();
+        assert_eq!(p.get(Emotion::Disgust), 0.0);
+        assert_eq!(p.dominant(), Emotion::Neutral);
+    }
+
+    #[test]
+    fn half_is_uncertain() {
+        let of =
+            |logits: &[f32]| Probabilities::from_logits(logits, &Emotion::ALL[..logits.len()], 1.0).unwrap();
+        assert!(of(&[2.0, 2.0]).is_uncertain() && of(&[1.0, 0.9, 0.8]).is_uncertain());
+        assert!(!of(&[2.1, 2.0]).is_uncertain());
+    }
+
+    #[test]
+    fn temperature_flattens() {
+        let sharp = Probabilities::from_logits(&[2.0, 0.0], &Emotion::ALL[..2], 1.0).unwrap();
+        let flat = Probabilities::from_logits(&[2.0, 0.0], &Emotion::ALL[..2], 4.0).unwrap();
+        assert!(flat.get(Emotion::Angry) < sharp.get(Emotion::Angry));
+    }
+
+    #[test]
+    fn nan_and_mismatch_are_refused() {
+        assert!(Probabilities::from_logits(&[f32::NAN; 7], &Emotion::ALL, 1.0).is_none());
+        assert!(Probabilities::from_logits(&[0.0; 6], &Emotion::ALL, 1.0).is_none());
+        assert!(Probabilities::from_logits(&[0.0; 7], &Emotion::ALL, 0.0).is_none());
+    }
+
+    #[test]
+    fn softmax_keeps_the_precision_of_f64() {
+        let probabilities = softmax(&[1.0, 2.0, 3.0], 0.5);
+        let powers = [-4.0_f64, -2.0, 0.0].map(f64::exp);
+        let sum: f64 = powers.iter().sum();
+        for (probability, power) in probabilities.iter().zip(powers) {
+            assert!((probability - power / sum).abs() < 1e-15, "{probability}");
+        }
+        assert_eq!(softmax(&[], 1.0), Vec::<f64>::new());
+        assert_eq!(softmax(&[3e38, -3e38], 1.0), [1.0, 0.0]);
+    }
+}
