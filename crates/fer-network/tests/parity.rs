@@ -1,6 +1,5 @@
-//! The burn network that is trained and the ONNX graph that is served are one function: the same faces through the
-//! same preprocessing give logits within 1e-4, for every kind of layer, with batch-norm statistics that are nothing
-//! like the identity.
+//! The burn network that is trained and the ONNX graph that is served compute the same function: the same faces with the
+//! same preprocessing give logits within 1e-4, for every kind of layer, with batch-norm statistics far from the identity.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +23,7 @@ const TOLERANCE: f32 = 1e-4;
 
 const CNN6: &str = include_str!("../../../configs/models/cnn6.json");
 
-/// Of cnn6's input, preprocessing and labels.
+/// A network with cnn6's input, preprocessing and labels.
 const CNN6_NARROW: &str = r#"{
   "name": "narrow",
   "input": { "channels": 1, "height": 48, "width": 48 },
@@ -39,7 +38,7 @@ const CNN6_NARROW: &str = r#"{
   ]
 }"#;
 
-/// What cnn6 leaves out: replicated channels, an input that is not square, valid padding, biases under and without
+/// Features that cnn6 does not use: replicated channels, an input that is not square, valid padding, biases under and without
 /// a batch norm, kernels of 1 and 5, batch norm behind ReLU, pooling and flattening, a pool with a remainder, six
 /// labels in another order.
 const EVERY_KIND: &str = r#"{
@@ -73,8 +72,8 @@ const EVERY_KIND: &str = r#"{
   ]
 }"#;
 
-/// Blocks of both kinds, with and without a convolution in the shortcut, nested ones; grouped and depthwise
-/// convolutions, the other activations and pools.
+/// Blocks of both kinds, with and without a convolution in the shortcut, and nested; grouped and depthwise convolutions, the
+/// other activations and pools.
 const BLOCKS: &str = r#"{
   "name": "blocks",
   "input": { "channels": 1, "height": 30, "width": 26 },
@@ -119,7 +118,8 @@ const BLOCKS: &str = r#"{
   ]
 }"#;
 
-/// Strides, an even kernel, several heads, with a softmax and without; every layer slides, so it takes larger pictures.
+/// Strides, an even kernel, and several heads with and without a softmax. The network is fully convolutional, so it takes larger
+/// pictures.
 const FULLY_CONVOLUTIONAL: &str = r#"{
   "input": { "channels": 3, "height": 12, "width": 12 },
   "layers": [
@@ -141,7 +141,7 @@ const FULLY_CONVOLUTIONAL: &str = r#"{
   ]
 }"#;
 
-/// The same with heads that are dense.
+/// The same with dense heads.
 const HEADS: &str = r#"{
   "input": { "channels": 1, "height": 11, "width": 14 },
   "layers": [
@@ -277,7 +277,7 @@ fn agree_on(engine: &Engine) {
     }
 }
 
-/// All outputs of the graph beside the burn network's, after the softmax where there is one.
+/// Compares all outputs of the graph with the burn network's, after the softmax of heads that have one.
 fn heads_agree(engine: &Engine, architecture: &Architecture, [height, width]: [usize; 2]) {
     let mut random = StdRng::seed_from_u64(12);
     let weights = unusual_weights(architecture, &mut random);
@@ -314,12 +314,12 @@ fn heads_agree(engine: &Engine, architecture: &Architecture, [height, width]: [u
     }
 }
 
-/// Between the burn network's logits and those of a bundle that was written, read back and opened for serving.
+/// The largest difference between the burn network's logits and those of a bundle that was written, read and opened for serving.
 fn worst_difference(engine: &Engine, json: &str) -> f32 {
     worst_difference_of(engine, &[json])
 }
 
-/// The same; of several networks the bundle is an ensemble.
+/// The same for an ensemble, if there are several networks.
 fn worst_difference_of(engine: &Engine, json: &[&str]) -> f32 {
     let specs: Vec<_> = json.iter().map(|json| NetworkSpec::from_json(json).unwrap()).collect();
     let mut random = StdRng::seed_from_u64(11);
@@ -380,7 +380,7 @@ fn worst_difference_of(engine: &Engine, json: &[&str]) -> f32 {
     served.iter().zip(&trained).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Fresh weights with biases and batch-norm statistics far from where training starts.
+/// Fresh weights whose biases and batch-norm statistics are far from their initial values.
 fn unusual_weights(architecture: &Architecture, random: &mut StdRng) -> Weights {
     let fresh = Weights::init(architecture, 5);
     let arrays = fresh.iter().map(|(name, array)| {

@@ -1,7 +1,7 @@
 //! Times the pipeline on one photo, on one thread, and prints one JSON object; `cargo xtask bench` runs it.
 //!
-//! Milliseconds are medians over the repeats; `other_share` is what `analyze` spends outside of the engine's
-//! sessions (decoding, pyramid, crops, suppression), as a share of its time.
+//! Times are medians over the repetitions, in milliseconds. `other_share` is the fraction of the time of `analyze` that passes
+//! outside of the engine's sessions (decoding, pyramid, crops, non-maximum suppression).
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ struct Options {
     /// ONNX Runtime's library; tract without it.
     #[arg(long)]
     onnxruntime: Option<PathBuf>,
-    /// Runs that count, after a few that do not.
+    /// Measured runs, after a few warm-up runs.
     #[arg(long, default_value_t = 20)]
     repeat: usize,
 }

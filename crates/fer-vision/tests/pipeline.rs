@@ -15,14 +15,14 @@ use fer_pool::{Lane, QueueFull, Workers};
 use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, annotate};
 use image::{ImageFormat, RgbImage};
 
-/// Until a worker must have answered.
+/// Time in which a worker must answer.
 const WAIT: Duration = Duration::from_secs(60);
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// What builds analyzers, each with its own sessions.
+/// A function that builds analyzers, each with its own sessions.
 fn factory() -> impl Fn() -> Result<Analyzer, AnalyzeError> + Clone + Send + Sync + 'static {
     let bundle = Bundle::open(&workspace("assets/models/emotion")).unwrap();
     move || Analyzer::new(&Engine::tract(), &DetectorModel::embedded(), &bundle, AnalyzerConfig::default())
@@ -121,7 +121,7 @@ fn a_full_queue_is_refused_at_once_and_what_is_queued_is_finished() {
     workers.submit(Lane::Photo, analyze()).unwrap();
     assert_eq!(workers.submit(Lane::Photo, analyze()), Err(QueueFull { waiting: 2 }));
     assert_eq!((workers.count(), workers.waiting()), (1, 2));
-    // Live frames have places of their own, and their turn.
+    // Live frames have their own queue, which takes turns with that of photos.
     workers.submit(Lane::Live, analyze()).unwrap();
     assert_eq!(workers.waiting(), 3);
     go.send(()).unwrap();
@@ -144,7 +144,7 @@ fn boxes_and_labels_are_drawn_into_the_photo() {
     assert!(!changed(middle, (y + 0.5 * height) as u32), "the face itself stays");
     let tag = (0..14).map(|up| (x as u32 + 2, y as u32 - 4 - up));
     assert_eq!(tag.filter(|&(x, y)| changed(x, y)).count(), 14, "a label above it");
-    // A face that reaches over the border, in a photo of a few pixels.
+    // A face that reaches beyond the border of a very small photo.
     let mut tiny = RgbImage::new(9, 7);
     annotate(&mut tiny, &analysis);
     let mut moved = analysis.clone();

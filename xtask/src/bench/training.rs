@@ -81,7 +81,7 @@ struct Trainer<'a> {
     data: PathBuf,
     /// The folder for the runs.
     folder: &'a Path,
-    /// Number of runs so far; each run needs a name of its own.
+    /// Number of runs so far; each run needs a unique name.
     runs: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Batch norm in training mode (Ioffe & Szegedy 2015), over the samples as they lie in memory: burn copies them channel by
-//! channel first.
+//! Batch normalisation in training mode (Ioffe & Szegedy 2015). It reads the samples in their memory order, whereas burn first
+//! copies them channel by channel.
 
 use burn::backend::Flex;
 use burn::backend::autodiff::Autodiff;
@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Primitive, primitive};
 
-/// The layer's output for `[samples, channels, ..]`; updates the running statistics as burn does.
+/// Returns the layer's output for `[samples, channels, ..]` and updates the running statistics as burn does.
 pub(crate) fn forward<const D: usize>(layer: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
     let device = x.device();
     if !device.is_autodiff() || !layer.training.is_enabled() {
@@ -48,12 +48,12 @@ fn update(layer: &BatchNorm, norm: &Norm, device: &Device) {
 #[derive(Clone, Copy, Debug)]
 struct Normalisation;
 
-/// The input with its statistics.
+/// The input, and the mean and variance of each of its channels.
 #[derive(Clone, Debug)]
 struct Norm {
     x: Primitive,
     mean: Vec<f32>,
-    /// Of the population.
+    /// Population variance, without Bessel's correction.
     variance: Vec<f32>,
     /// `1 / sqrt(variance + epsilon)`
     scale: Vec<f32>,
@@ -91,7 +91,7 @@ impl Norm {
 }
 
 impl Backward<Flex, 3> for Normalisation {
-    /// Input with statistics, gamma.
+    /// The input with its statistics, and gamma.
     type State = (Norm, Primitive);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -132,12 +132,12 @@ impl Backward<Flex, 3> for Normalisation {
     }
 }
 
-/// `[samples, channels, places]` as it lies in memory.
+/// A contiguous array `[samples, channels, pixels]`.
 struct Planes<'a> {
     values: &'a [f32],
     channels: usize,
     places: usize,
-    /// Values of a channel.
+    /// Number of values in a channel, over all samples.
     count: f64,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// Sums side by side, as wide as the registers: in order the additions would wait for each other.
+/// Number of partial sums. Independent sums fill the vector registers; with a single sum each addition would wait for the last.
 const LANES: usize = 16;
 
 fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
@@ -175,7 +175,7 @@ fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
     lanes.into_iter().chain(rest.iter().map(|&value| of(value))).map(f64::from).sum()
 }
 
-/// Of `a · of(b)`.
+/// The sum of `a · of(b)` over all pairs of values.
 fn dot(a: &[f32], b: &[f32], of: impl Fn(f32) -> f32) -> f64 {
     let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0.0_f32; LANES];
@@ -195,7 +195,7 @@ mod tests {
     use burn::nn::BatchNormConfig;
     use burn::tensor::Distribution;
 
-    /// Output, gradients and running statistics beside burn's own.
+    /// Compares output, gradients and running statistics with burn's.
     fn agrees<const D: usize>(shape: [usize; D]) {
         let device = Device::flex().autodiff();
         let x = Tensor::<D>::random(shape, Distribution::Normal(0.7, 2.0), &device);

@@ -1,8 +1,9 @@
-//! Convolutions: each pass is one large matrix product for several samples.
+//! Convolution as one large matrix product for several samples, forward and backward.
 //!
-//! burn's own convolution multiplies sample by sample, and takes the gradient of the weights as a convolution with kernels
-//! of the size of the picture; on small pictures both starve the matrix product. Here the patches under the kernel become
-//! the columns of a matrix (im2col: Chellapilla, Puri & Simard 2006), for so many samples that it is worth it.
+//! burn's convolution multiplies sample by sample, and computes the gradient of the weights as a convolution with kernels of
+//! the size of the picture. On small pictures both give matrix products that are too small to be fast. Here the patches under
+//! the kernel become the columns of a matrix (im2col: Chellapilla, Puri & Simard 2006), for as many samples as make the
+//! product large enough.
 
 use std::ops::Range;
 
@@ -18,10 +19,11 @@ use burn::tensor::Tensor;
 
 use super::{Primitive, primitive};
 
-/// Columns from which a matrix product is worth its overhead; more would leave the cache.
+/// Number of columns of a matrix product: fewer would not be worth the overhead, more would not fit into the cache.
 const COLUMNS: usize = 1024;
 
-/// The layer's output; what is not on the CPU, or is no plain convolution, burn computes.
+/// Returns the layer's output. burn computes it on other devices, and for kernels that are not square or have a stride, a
+/// dilation or groups.
 pub(crate) fn forward(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let [.., height, width] = x.dims();
     let [channels_out, channels_in, kernel, kernel_width] = layer.weight.dims();
@@ -68,7 +70,7 @@ pub(crate) fn forward(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// Of a square kernel that moves pixel by pixel over pictures with the same padding on all sides.
+/// The shape of a convolution with a square kernel, stride 1 and the same padding on all sides.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     channels_in: usize,
@@ -83,7 +85,7 @@ struct Shape {
 struct Convolution;
 
 impl Backward<Flex, 2> for Convolution {
-    /// Input, weights.
+    /// Input and weights.
     type State = (Primitive, Primitive, Shape);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -104,17 +106,18 @@ impl Shape {
         [self.height, self.width].map(|side| side + 2 * self.padding + 1 - self.kernel)
     }
 
-    /// Pixels of a channel of the output.
+    /// Number of pixels in an output channel.
     fn places(&self) -> usize {
         self.output().iter().product()
     }
 
-    /// Numbers under the kernel.
+    /// Number of input values under the kernel, over all input channels.
     fn patch(&self) -> usize {
         self.channels_in * self.kernel * self.kernel
     }
 
-    /// `[samples, channels_out, ..]` from `[samples, channels_in, ..]` and `[channels_out, channels_in, ..]`.
+    /// Returns the output, `[samples, channels_out, ..]`, for the input, `[samples, channels_in, ..]`, and the weights,
+    /// `[channels_out, channels_in, ..]`.
     fn multiply(&self, x: &Primitive, weight: &Primitive) -> Primitive {
         let (x, weight) = (x.to_contiguous(), self.weight_matrix(weight));
         let x: &[f32] = x.storage();
@@ -129,7 +132,7 @@ impl Shape {
         primitive(output, [samples, self.channels_out, height, width])
     }
 
-    /// `[channels_out, channels_in, kernel, kernel]`
+    /// Returns the gradient of the weights, `[channels_out, channels_in, kernel, kernel]`.
     fn weight_gradient(&self, x: &Primitive, gradient: &Primitive) -> Primitive {
         let (x, gradient) = (x.to_contiguous(), gradient.to_contiguous());
         let (x, gradient): (&[f32], &[f32]) = (x.storage(), gradient.storage());
@@ -144,7 +147,7 @@ impl Shape {
         primitive(sum, [self.channels_out, self.channels_in, self.kernel, self.kernel])
     }
 
-    /// `[samples, channels_in, height, width]`
+    /// Returns the gradient of the input, `[samples, channels_in, height, width]`.
     fn input_gradient(&self, weight: &Primitive, gradient: &Primitive) -> Primitive {
         let weight = Flex::float_swap_dims(self.weight_matrix(weight), 0, 1);
         let gradient = gradient.to_contiguous();
@@ -158,18 +161,18 @@ impl Shape {
         primitive(sum, [samples, self.channels_in, self.height, self.width])
     }
 
-    /// Samples that are computed together.
+    /// Splits the samples into ranges, one for each matrix product.
     fn parts(&self, samples: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let together = COLUMNS.div_ceil(self.places());
         (0..samples).step_by(together).map(move |start| start..samples.min(start + together))
     }
 
-    /// `[channels_out, patch]`
+    /// Returns the weights as a matrix, `[channels_out, patch]`.
     fn weight_matrix(&self, weight: &Primitive) -> Primitive {
         Flex::float_reshape(weight.to_contiguous(), [self.channels_out, self.patch()].into())
     }
 
-    /// `[patch, places of all samples of the part]`: what lies under the kernel at each place.
+    /// Returns the patches as columns, `[patch, output pixels of all samples of the part]`.
     fn columns(&self, x: &[f32], part: &Range<usize>) -> Primitive {
         let count = part.len() * self.places();
         let mut columns = vec![0.0; self.patch() * count];
@@ -179,7 +182,7 @@ impl Shape {
         primitive(columns, [self.patch(), count])
     }
 
-    /// Adds what [`Self::columns`] took apart.
+    /// Adds the columns back to the pixels that [`Self::columns`] took them from.
     fn fold(&self, columns: &[f32], part: &Range<usize>, sum: &mut [f32]) {
         self.each_run(part, |run| {
             let pixels = sum[run.pixel..][..run.length].iter_mut();
@@ -187,7 +190,7 @@ impl Shape {
         });
     }
 
-    /// Every run of neighbouring pixels that are neighbours in the columns too.
+    /// Visits every run of pixels that are neighbours both in the picture and in the columns.
     fn each_run(&self, part: &Range<usize>, mut visit: impl FnMut(Run)) {
         let Self { channels_in, height, width, kernel, padding, .. } = *self;
         let [out_height, out_width] = self.output();
@@ -195,7 +198,7 @@ impl Shape {
         for patch in 0..self.patch() {
             let (channel, down, across) =
                 (patch / (kernel * kernel), patch / kernel % kernel, patch % kernel);
-            // Places whose pixel is in the picture.
+            // The output pixels whose input pixel is inside the picture.
             let inside = |shift: usize, side: usize, most: usize| {
                 padding.saturating_sub(shift)..most.min((side + padding).saturating_sub(shift))
             };
@@ -217,7 +220,7 @@ impl Shape {
         }
     }
 
-    /// `[channels_out, places of all samples of the part]` of a gradient by samples.
+    /// Reorders a gradient by samples to `[channels_out, output pixels of all samples of the part]`.
     fn gather(&self, gradient: &[f32], part: &Range<usize>) -> Primitive {
         let places = self.places();
         let mut rows = Vec::with_capacity(self.channels_out * part.len() * places);
@@ -231,7 +234,7 @@ impl Shape {
         primitive(rows, [self.channels_out, part.len() * places])
     }
 
-    /// The other way round.
+    /// Copies the rows of a matrix product into the output by samples, the inverse of [`Self::gather`].
     fn scatter(&self, rows: &[f32], part: &Range<usize>, output: &mut [f32]) {
         let places = self.places();
         for channel in 0..self.channels_out {
@@ -243,7 +246,7 @@ impl Shape {
     }
 }
 
-/// Neighbours along a row: where they begin in the columns and in the pictures, and how many they are.
+/// Neighbouring pixels of a row: their first index in the columns and in the pictures, and their number.
 struct Run {
     column: usize,
     pixel: usize,
@@ -259,7 +262,7 @@ mod tests {
     use burn::nn::conv::Conv2dConfig;
     use burn::tensor::{Device, Distribution};
 
-    /// Output and gradients beside burn's own convolution.
+    /// Compares output and gradients with burn's convolution.
     #[test]
     fn it_is_the_convolution() {
         let device = Device::flex().autodiff();

@@ -12,7 +12,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{Primitive, primitive};
 
-/// The layer's output; pools that overlap, or are not square, are left to burn.
+/// Returns the layer's output. burn computes it for windows that overlap or are not square.
 pub(crate) fn forward(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
     let (dims, size) = (x.dims(), layer.kernel_size[0]);
     let valid = matches!(layer.padding, PaddingConfig2d::Valid);
@@ -29,7 +29,7 @@ pub(crate) fn forward(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
     Tensor::from_primitive::<Autodiff<Flex>>(output)
 }
 
-/// The largest of each square, and where in the input it lies; the first of equals.
+/// Returns the maximum of each window and its index in the input, the first of equal ones.
 fn pool(x: &Primitive, dims: [usize; 4], size: usize) -> (Primitive, Vec<u32>) {
     let x = x.to_contiguous();
     let x: &[f32] = x.storage();
@@ -63,7 +63,7 @@ fn pool(x: &Primitive, dims: [usize; 4], size: usize) -> (Primitive, Vec<u32>) {
 struct Pooling;
 
 impl Backward<Flex, 1> for Pooling {
-    /// Where each output came from, and the input's shape.
+    /// The input index of each output, and the shape of the input.
     type State = (Vec<u32>, [usize; 4]);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {

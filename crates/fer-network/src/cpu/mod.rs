@@ -1,6 +1,6 @@
-//! Layers of the burn network that are faster on the CPU than burn's own. Each falls back to burn's on another device.
+//! Layers that are faster on the CPU than burn's. On other devices each falls back to burn's layer.
 //!
-//! They are written for one thread: training gives each thread a share of the mini-batch.
+//! Every layer runs on one thread: training gives each thread a shard of the mini-batch.
 
 mod batch_norm;
 mod conv;
@@ -20,12 +20,12 @@ fn primitive<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Primitive {
     Primitive::from_data(TensorData::new(values, shape))
 }
 
-/// Output and gradients of two ways to compute a layer, for the tests.
+/// What the tests need to compare two implementations of a layer.
 #[cfg(test)]
 mod tests {
     use burn::tensor::Tensor;
 
-    /// That values differ by less than a hundred-thousandth of the largest.
+    /// Asserts that values differ by less than a hundred-thousandth of the largest.
     pub(super) fn assert_close(name: &str, ours: &[f32], burns: &[f32]) {
         let largest = burns.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         assert!(ours.len() == burns.len() && largest > 0.01, "{name}: {largest}");
@@ -37,7 +37,7 @@ mod tests {
         tensor.into_data().try_to_vec().unwrap()
     }
 
-    /// A loss whose gradient is different everywhere.
+    /// A loss whose gradient differs from element to element.
     pub(super) fn uneven<const D: usize>(y: Tensor<D>) -> Tensor<1> {
         (y.clone() * y.cos().detach()).sum()
     }

@@ -1,9 +1,9 @@
-//! A `model.json` beside sound weights: refused with a reason, or a model whose graph can be built.
+//! A `model.json` beside valid weights: it is refused with a reason, or the graph of its model can be built.
 #![no_main]
 
 use fer_model::{Bundle, NetworkSpec};
 
-/// Of the small network in `seeds/model`.
+/// The weights of the small network in `seeds/model`.
 const WEIGHTS: &[u8] = include_bytes!("../seeds/small.safetensors");
 
 libfuzzer_sys::fuzz_target!(|json: &[u8]| {
