@@ -14,14 +14,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server and returns when it listens. Its engine is tract unless `arguments` name a runtime: the server
-    /// runs in a folder without one.
+    /// Starts the server and returns when it listens. Its engine is tract unless `arguments` name a runtime.
     ///
     /// # Errors
     /// The process does not start, or does not print its address.
     pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<Self> {
+        let engine = if arguments.contains(&"--onnxruntime") { "onnxruntime" } else { "tract" };
         let mut child = Command::new(program)
-            .args(["--bind", "127.0.0.1:0"])
+            .args(["--bind", "127.0.0.1:0", "--engine", engine])
             .args(arguments)
             .current_dir(std::env::temp_dir())
             .env_remove("ORT_DYLIB_PATH")

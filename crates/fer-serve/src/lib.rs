@@ -1,6 +1,6 @@
-//! `fer-serve`: the page and the API over one pool of inference workers.
+//! `fer-serve`: the web page and the HTTP API in front of one pool of inference threads.
 //!
-//! actix's threads speak HTTP and never run a network; the pool's threads run networks and know no HTTP.
+//! actix's threads handle HTTP and never run a network. The pool's threads run networks and know nothing of HTTP.
 
 mod config;
 mod error;
@@ -13,6 +13,7 @@ mod observe;
 mod page;
 mod resource;
 mod routes;
+mod runtime_library;
 mod startup;
 mod state;
 mod tls;
@@ -27,14 +28,14 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result};
 
-use crate::config::LogFormat;
 pub use crate::config::Options;
+use crate::config::{LogFormat, Tls};
 
-/// Serves until SIGTERM or Ctrl-C. `listening` is called once for each address, such as `http://127.0.0.1:8080`, with the model
-/// and the engine in words.
+/// Serves until SIGTERM or Ctrl-C. Calls `listening` once per address, such as `http://127.0.0.1:8080`, with a description of the
+/// model and the engine.
 ///
 /// # Errors
-/// Whatever keeps it from starting, in one line.
+/// Whatever keeps the server from starting, in one line.
 pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
     start_log(options.log);
     let service = Arc::new(startup::service(options)?);
@@ -51,16 +52,18 @@ pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
     })
     .workers(2)
     .disable_signals()
+    // A client that closes its connection has left: its request is dropped, and its work is cancelled.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(options.shutdown_seconds);
     let addresses: Vec<SocketAddr> = options
         .bind
         .to_socket_addrs()
-        .with_context(|| format!("--bind {} is no address", options.bind))?
+        .with_context(|| format!("--bind: {} is not an address such as 127.0.0.1:8080", options.bind))?
         .collect();
-    let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::from_files(certificate, key)?),
-        _ if options.tls_self_signed => Some(tls::self_signed(&addresses)?),
-        _ => None,
+    let tls = match options.tls()? {
+        Tls::Files { certificate, key } => Some(tls::from_files(&certificate, &key)?),
+        Tls::SelfSigned => Some(tls::self_signed(&addresses)?),
+        Tls::Off => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let server = match tls {
@@ -73,8 +76,8 @@ pub fn serve(options: &Options, listening: impl Fn(&str, &str)) -> Result<()> {
     }
     if scheme == "http" && addresses.iter().any(|address| !address.ip().is_loopback()) {
         tracing::warn!(
-            "browsers give the camera to pages over HTTPS or on localhost alone: use --tls-cert, --tls-self-signed, or a \
-             proxy that speaks HTTPS"
+            "browsers allow the camera only on pages over HTTPS or on localhost: use --tls-cert, --tls-self-signed, or a proxy \
+             that speaks HTTPS"
         );
     }
     actix_web::rt::System::new().block_on(run(server.run(), service)).context("the server stopped")
@@ -89,36 +92,36 @@ fn start_log(format: LogFormat) {
         LogFormat::Json => (layer.json().flatten_event(true).boxed(), LevelFilter::INFO),
         LogFormat::Off => (layer.with_ansi(false).boxed(), LevelFilter::ERROR),
     };
-    // For actix a client's malformed frame is an error; clients must not fill the log.
+    // actix logs a client's malformed frame as an error. Clients must not be able to fill the log.
     let targets = Targets::new().with_default(level).with_target("actix_http", LevelFilter::OFF);
     tracing_subscriber::registry().with(layer).with(targets).init();
 }
 
-/// Other sites' pages are answered only where their origin is named.
+/// Allows pages of other sites only if their origin is configured.
 fn cors(origins: &[String]) -> Cors {
     let named = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
     named
-        .allowed_methods(["GET", "POST"])
+        .allowed_methods(["GET", "HEAD", "POST"])
         .allowed_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE])
         .allowed_header("x-api-key")
         .block_on_origin_mismatch(false)
         .max_age(3600)
 }
 
-/// Until it is told to stop; then what is under way is finished within the bound.
+/// Runs until the process is told to stop, then lets running requests finish within the configured time.
 async fn run(server: actix_web::dev::Server, service: Arc<state::Service>) -> std::io::Result<()> {
     let handle = server.handle();
     let stop = async move {
         told_to_stop().await;
         service.drain();
-        tracing::info!("stopping; requests under way are finished");
+        tracing::info!("stopping after the running requests have finished");
         handle.stop(true).await;
     };
     actix_web::rt::spawn(stop);
     server.await
 }
 
-/// SIGTERM or Ctrl-C.
+/// Completes at SIGTERM or Ctrl-C.
 async fn told_to_stop() {
     #[cfg(unix)]
     {

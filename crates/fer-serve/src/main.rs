@@ -1,4 +1,4 @@
-//! The program: the command line, and one line on what keeps it from starting.
+//! The program: reads the configuration, serves, and prints one line when it cannot start.
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpResponse, web};
 
-use crate::resource::only;
+use crate::resource::get;
 
 /// A file of the page: its path, type and content.
 type File = (&'static str, &'static str, &'static str);
@@ -40,7 +40,7 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
                 .insert_header((header::CACHE_CONTROL, "no-cache"))
                 .body(body)
         };
-        config.service(only(path, "GET", web::get().to(answer)));
+        config.service(get(path, answer));
     }
 }
 

@@ -1,4 +1,4 @@
-//! HTTPS: with the operator's certificate, or with one made at the start for trying things out.
+//! HTTPS with the operator's certificate, or with a certificate made at the start for trying things out.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,20 +10,21 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// From a certificate chain and its key, as PEM.
+/// Loads a certificate chain and its private key from PEM files.
 pub(crate) fn from_files(certificate: &Path, key: &Path) -> Result<ServerConfig> {
     let read = |path: &Path| CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
-    let chain = read(certificate)
-        .with_context(|| format!("--tls-cert: {} is no readable PEM certificate", certificate.display()))?;
-    anyhow::ensure!(!chain.is_empty(), "--tls-cert: {} holds no certificate", certificate.display());
+    let chain = read(certificate).with_context(|| {
+        format!("--tls-cert: cannot read a PEM certificate from {}", certificate.display())
+    })?;
+    anyhow::ensure!(!chain.is_empty(), "--tls-cert: {} contains no certificate", certificate.display());
     let secret = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("--tls-key: {} is no readable PEM key", key.display()))?;
+        .with_context(|| format!("--tls-key: cannot read a PEM private key from {}", key.display()))?;
     config(chain, secret).with_context(|| {
-        format!("--tls-cert {} and --tls-key {} do not go together", certificate.display(), key.display())
+        format!("--tls-key {} does not match --tls-cert {}", key.display(), certificate.display())
     })
 }
 
-/// A certificate that nobody has signed, for localhost and the addresses that the server is bound to. Browsers warn of it.
+/// Makes a self-signed certificate for localhost and the addresses that the server is bound to. Browsers show a warning about it.
 pub(crate) fn self_signed(addresses: &[SocketAddr]) -> Result<ServerConfig> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     names.extend(addresses.iter().map(|address| address.ip().to_string()));

@@ -1,4 +1,4 @@
-//! Who may use the server, and how often: API keys, a rate per client, and which address a client has behind a proxy.
+//! Who may use the server, and how often: API keys and a request rate per client.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,26 +11,29 @@ use anyhow::{Context, Result, ensure};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use subtle::ConstantTimeEq;
 
-/// Clients that were not heard of for a while are forgotten after so many requests.
+use super::client_address::{TrustedProxies, network};
+
+/// Number of requests after which the rates of clients that have been quiet for a while are forgotten.
 const CLEAN_UP: usize = 4096;
 
-/// A key that is shorter can be guessed.
+/// Shortest API key, in bytes. Shorter keys can be guessed.
 const SHORTEST_KEY: usize = 16;
 
-/// The rules.
-#[derive(Default)]
+/// The rules that every request is checked against.
 pub(crate) struct Access {
-    /// Any of these opens the API; none: it is open to all.
+    /// Any of these keys opens the API. Without keys it is open to everybody.
     keys: Vec<String>,
     rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
     checks: AtomicUsize,
-    /// Who may say on whose behalf it asks.
-    proxies: Vec<IpAddr>,
+    proxies: TrustedProxies,
 }
 
 impl Access {
-    /// `rate` is in requests a second, 0 for any.
-    pub(crate) fn new(key_file: Option<&Path>, rate: u32, proxies: Vec<IpAddr>) -> Result<Self> {
+    /// `rate` is in requests per second; 0 sets no limit.
+    ///
+    /// # Errors
+    /// A key file that cannot be read, is empty, or has a key that is too short.
+    pub(crate) fn new(key_file: Option<&Path>, rate: u32, proxies: TrustedProxies) -> Result<Self> {
         let keys = key_file.map(read_keys).transpose()?.unwrap_or_default();
         let rate = NonZeroU32::new(rate).map(|rate| {
             let burst = rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
@@ -39,13 +42,13 @@ impl Access {
         Ok(Self { keys, rate, checks: AtomicUsize::new(0), proxies })
     }
 
-    /// Whether a key opens the API. Takes as long for a wrong one as for a right one of its length.
+    /// Whether a key opens the API. A wrong key takes as long to compare as a right one of the same length.
     pub(crate) fn opens(&self, key: &str) -> bool {
         let matches = self.keys.iter().map(|known| known.as_bytes().ct_eq(key.as_bytes()));
         matches.fold(subtle::Choice::from(0), |any, one| any | one).into()
     }
 
-    /// Whether a request's headers hold a key that is wanted; `None` where there is none in them.
+    /// Whether the headers contain a valid key; `None` if they contain no key at all.
     pub(crate) fn admits(&self, headers: &HeaderMap) -> Option<bool> {
         if self.keys.is_empty() {
             return Some(true);
@@ -55,19 +58,16 @@ impl Access {
         bearer.or_else(|| text("x-api-key")).map(|key| self.opens(key.trim()))
     }
 
-    /// The client's address: the peer's, or what a trusted proxy says of it last.
+    /// The client that a request is counted for: its IPv4 address, or its /64 network of IPv6.
     pub(crate) fn client(&self, request: &HttpRequest) -> IpAddr {
         let peer = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
-        if !self.proxies.contains(&peer) {
-            return peer;
-        }
-        let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-        let addresses = forwarded.flat_map(|list| list.split(',')).filter_map(|one| one.trim().parse().ok());
-        // Further left stands what the client itself may have made up.
-        addresses.filter(|address| !self.proxies.contains(address)).last().unwrap_or(peer)
+        network(self.proxies.client(peer, request.headers()))
     }
 
-    /// Counts a request; an error with the seconds to wait where there were too many.
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// The seconds to wait if the client has sent too many.
     pub(crate) fn count(&self, client: IpAddr) -> Result<(), u64> {
         let Some(rate) = &self.rate else { return Ok(()) };
         if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLEAN_UP) {
@@ -82,12 +82,12 @@ fn read_keys(path: &Path) -> Result<Vec<String>> {
         .with_context(|| format!("--api-key-file: cannot read {}", path.display()))?;
     let keys: Vec<String> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    ensure!(!keys.is_empty(), "--api-key-file: {} holds no key; expected one a line", path.display());
+    ensure!(!keys.is_empty(), "--api-key-file: {} contains no key; expected one per line", path.display());
     let short = keys.iter().position(|key| key.len() < SHORTEST_KEY);
-    if let Some(line) = short {
+    if let Some(index) = short {
         anyhow::bail!(
             "--api-key-file: key {} in {} has fewer than {SHORTEST_KEY} characters",
-            line + 1,
+            index + 1,
             path.display()
         );
     }
@@ -97,7 +97,11 @@ fn read_keys(path: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
+    use crate::config::ProxyHeader;
+
+    fn no_proxies() -> TrustedProxies {
+        TrustedProxies::new(&[], ProxyHeader::XForwardedFor)
+    }
 
     #[test]
     fn keys_open_and_files_without_good_ones_are_refused() {
@@ -105,39 +109,34 @@ mod tests {
         let file = folder.path().join("keys");
         let open = |text: &str| {
             std::fs::write(&file, text).unwrap();
-            Access::new(Some(&file), 0, Vec::new())
+            Access::new(Some(&file), 0, no_proxies())
         };
         let access = open("first-key-of-sixteen\n\n second-key-of-sixteen \n").unwrap();
         assert!(access.opens("first-key-of-sixteen") && access.opens("second-key-of-sixteen"));
         assert!(!access.opens("first-key-of-sixteem") && !access.opens(""));
         let refusal = |text: &str| open(text).err().unwrap().to_string();
-        assert!(refusal("\n").contains("holds no key"));
+        assert!(refusal("\n").contains("contains no key"));
         assert!(refusal("long-enough-to-be-one\nshort").contains("key 2"));
-        assert!(Access::default().admits(&HeaderMap::new()).unwrap());
+        assert!(Access::new(None, 0, no_proxies()).unwrap().admits(&HeaderMap::new()).unwrap());
     }
 
     #[test]
-    fn a_proxy_that_is_trusted_says_who_asks() {
-        let proxy: IpAddr = "10.0.0.9".parse().unwrap();
-        let access = Access::new(None, 0, vec![proxy]).unwrap();
-        let client = |peer: &str, forwarded: &str| {
-            let request = TestRequest::default()
-                .peer_addr(format!("{peer}:1").parse().unwrap())
-                .insert_header(("x-forwarded-for", forwarded));
-            access.client(&request.to_http_request()).to_string()
-        };
-        assert_eq!(client("10.0.0.9", "6.6.6.6, 192.0.2.7"), "192.0.2.7");
-        assert_eq!(client("10.0.0.9", "192.0.2.7, 10.0.0.9"), "192.0.2.7");
-        assert_eq!(client("10.0.0.9", "nonsense"), "10.0.0.9");
-        assert_eq!(client("10.0.0.8", "192.0.2.7"), "10.0.0.8", "nobody else is believed");
-    }
-
-    #[test]
-    fn each_client_has_a_rate_of_its_own() {
-        let access = Access::new(None, 2, Vec::new()).unwrap();
+    fn each_client_has_its_own_rate() {
+        let access = Access::new(None, 2, no_proxies()).unwrap();
         let [a, b]: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
         let taken = (0..10).filter(|_| access.count(a).is_ok()).count();
-        assert_eq!(taken, 4, "twice the rate at once");
+        assert_eq!(taken, 4, "a burst of twice the rate");
         assert!(access.count(b).is_ok());
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_network_share_one_rate() {
+        let access = Access::new(None, 2, no_proxies()).unwrap();
+        let request = |host: u32| {
+            let peer = format!("[2001:db8::{host:x}]:1").parse().unwrap();
+            actix_web::test::TestRequest::default().peer_addr(peer).to_http_request()
+        };
+        let taken = (1..=10).filter(|&host| access.count(access.client(&request(host))).is_ok()).count();
+        assert_eq!(taken, 4);
     }
 }

@@ -1,6 +1,7 @@
 //! The middleware in front of every route that needs a key.
 
 pub(crate) mod access;
+pub(crate) mod client_address;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -10,8 +11,8 @@ use actix_web::{ResponseError, web};
 use crate::error::ApiError;
 use crate::state::Service;
 
-/// Refuses who has no key or asks too often. A live connection may bring its key in the first message, because browsers cannot
-/// send it earlier.
+/// Refuses requests without a valid key and clients that send too many. A live connection may send its key in its first message,
+/// because browsers cannot add a header to a WebSocket.
 pub(crate) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

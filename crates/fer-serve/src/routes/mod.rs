@@ -1,4 +1,4 @@
-//! The API: our own routes (`/v1/…`), those of peers whose clients need not change, and what operators ask.
+//! The API: our own routes (`/v1/…`), the routes of other servers whose clients work unchanged, and the operators' routes.
 
 mod body;
 mod metrics;
@@ -9,28 +9,28 @@ mod peers;
 use actix_web::middleware::from_fn;
 use actix_web::web;
 
-use crate::resource::only;
+use crate::resource::{get, post};
 use crate::{guard, live};
 
-/// What operators ask is open to all who reach the port, like the page's files. Everything else passes the guard, whatever its path
-/// looks like: this scope matches all that nothing before it did.
+/// The operators' routes are open to everybody who reaches the port, like the page's files. Every other request passes the guard,
+/// however its path is spelled: the scope matches whatever no resource before it matched.
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(only("/metrics", "GET", web::get().to(metrics::metrics)))
-        .service(only("/healthz", "GET", web::get().to(native::healthz)))
-        .service(only("/readyz", "GET", web::get().to(native::readyz)))
+        .service(get("/metrics", metrics::metrics))
+        .service(get("/healthz", native::healthz))
+        .service(get("/readyz", native::readyz))
         .service(
             web::scope("")
                 .wrap(from_fn(guard::guard))
-                .service(only("/v1/analyze", "POST", web::post().to(native::analyze)))
-                .service(only("/v1/annotate", "POST", web::post().to(native::annotate)))
-                .service(only("/v1/batch", "POST", web::post().to(native::batch)))
-                .service(only("/v1/live", "GET", web::get().to(live::live)))
-                .service(only("/v1/model", "GET", web::get().to(native::model)))
-                .service(only("/v1/music", "GET", web::get().to(music::list)))
-                .service(only("/v1/music/{emotion}/{file}", "GET", web::get().to(music::file)))
-                .service(only("/analyze", "POST", web::post().to(peers::deepface)))
-                .service(only("/detect_emotions", "POST", web::post().to(peers::fer))),
+                .service(post("/v1/analyze", native::analyze))
+                .service(post("/v1/annotate", native::annotate))
+                .service(post("/v1/batch", native::batch))
+                .service(get("/v1/live", live::live))
+                .service(get("/v1/model", native::model))
+                .service(get("/v1/music", music::list))
+                .service(get("/v1/music/{emotion}/{file}", music::file))
+                .service(post("/analyze", peers::deepface))
+                .service(post("/detect_emotions", peers::fer)),
         );
 }
 
@@ -52,7 +52,7 @@ mod tests {
         run(&service, |_| panic!("as a network might")).await
     }
 
-    /// Its caller is told, the photos behind it are answered by a new worker, and operators see it.
+    /// The caller gets an error, a new worker answers the next photo, and operators see the count.
     #[actix_web::test]
     async fn a_worker_that_panics_is_replaced() {
         let options = Options::parse_from(["fer-serve", "--workers", "1"]);

@@ -16,6 +16,7 @@ pub(crate) fn workspace(path: &str) -> PathBuf {
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fer-serve"));
     command
+        .env("FER_ENGINE", "tract")
         .env_remove("ORT_DYLIB_PATH")
         .env_remove("FER_DETECTOR")
         .env_remove("FER_MODEL")

@@ -1,6 +1,7 @@
 //! How the program starts, who may use it, and what it tells its operator.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,7 +22,8 @@ fn refusal(command: &mut Command) -> String {
 #[test]
 fn what_it_cannot_start_with_is_named_in_one_line() {
     assert!(refusal(program().args(["--detector", "nowhere"])).contains("pnet.onnx"));
-    assert!(refusal(program().args(["--onnxruntime", "nowhere.so"])).contains("nowhere.so"));
+    let with_library = |file: &str| refusal(program().args(["--engine", "auto", "--onnxruntime", file]));
+    assert!(with_library("nowhere.so").contains("nowhere.so"));
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let shipped = |name: &str| std::fs::read(workspace("assets/models/emotion").join(name)).unwrap();
@@ -166,4 +168,73 @@ fn https_with_a_certificate_of_its_own_or_of_the_operator() {
     let refused = program().args(["--tls-cert", path, "--tls-key", path]).output().unwrap();
     let message = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(1) && message.contains("--tls-cert"), "{message}");
+}
+
+/// Such a server used to speak plain HTTP on the address where its operator expected HTTPS.
+#[test]
+fn a_configuration_file_with_half_of_tls_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("serve.json");
+    for (half, missing) in [("tls_cert", "--tls-key"), ("tls_key", "--tls-cert")] {
+        std::fs::write(&file, json!({ half: "some.pem" }).to_string()).unwrap();
+        let message = refusal(program().arg("--config").arg(&file));
+        assert!(message.contains(&format!("{missing} is not")), "{message}");
+    }
+}
+
+/// The server used to load this library, whoever had put it there.
+#[test]
+fn no_library_is_loaded_from_the_working_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("assets/runtime");
+    std::fs::create_dir_all(&runtime).unwrap();
+    for name in ["libonnxruntime.so", "libonnxruntime.dylib", "onnxruntime.dll"] {
+        std::fs::write(runtime.join(name), "not a library").unwrap();
+    }
+    let mut command = program();
+    command.args(["--bind", "127.0.0.1:0", "--workers", "1", "--engine", "auto"]).current_dir(folder.path());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("http://") && !line.contains(folder.path().to_str().unwrap()), "{line:?}");
+}
+
+#[test]
+fn head_is_answered_wherever_get_is() {
+    let server = Server::start(&["--workers", "1"]);
+    for path in ["/", "/app.js", "/docs", "/healthz", "/readyz", "/metrics", "/v1/model", "/v1/music"] {
+        let head = Answer::of(agent().head(server.url(path)).call());
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
+        let get = server.get(path);
+        assert_eq!(head.headers["content-type"], get.headers["content-type"], "{path}");
+        if path != "/metrics" {
+            assert_eq!(head.headers["content-length"], get.text.len().to_string().as_str(), "{path}");
+        }
+    }
+    let refused = server.post_to("/v1/model", "text/plain", b"x");
+    refused.refused(405, "method_not_allowed");
+    assert_eq!(refused.headers["allow"], "GET, HEAD");
+    assert_eq!(Answer::of(agent().head(server.url("/v1/analyze")).call()).status, 405);
+    // Without the handshake's headers there is no connection to open, for either method.
+    assert_eq!(Answer::of(agent().head(server.url("/v1/live")).call()).status, 400);
+}
+
+/// Behind a proxy that is trusted, each client has its own rate, and no client can choose the address that it is counted for.
+#[test]
+fn a_client_behind_a_proxy_cannot_choose_its_address() {
+    let arguments = ["--workers", "1", "--rate-limit", "1", "--trusted-proxy", "::ffff:127.0.0.1"];
+    let server = Server::start(&arguments);
+    let limited = |address: &dyn Fn(usize) -> String| {
+        let ask = |number| {
+            let request = agent().get(server.url("/v1/model")).header("x-forwarded-for", address(number));
+            Answer::of(request.call()).status == 429
+        };
+        (0..8).filter(|&number| ask(number)).count()
+    };
+    assert_eq!(limited(&|number| format!("192.0.2.{number}")), 0, "eight clients");
+    assert!(limited(&|number| format!("203.0.113.{number}, 198.51.100.1:{number}")) >= 4);
+    assert!(limited(&|number| format!("203.0.113.{number}, rubbish")) >= 4);
+    assert!(limited(&|number| format!("2001:db8::{number}")) >= 4, "one network");
 }
