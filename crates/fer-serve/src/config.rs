@@ -309,7 +309,9 @@ mod tests {
                        "trusted-proxy": ["192.0.2.1", "192.0.2.2"], "min_face": 30.5}"#;
         let options = read(json, &["--queue", "8"]).unwrap();
         assert_eq!((options.queue, options.bind.as_str(), options.log), (8, "0.0.0.0:9", LogFormat::Json));
-        assert!(options.tls_self_signed && options.trusted_proxy.len() == 2 && options.min_face == Some(30.5));
+        assert!(
+            options.tls_self_signed && options.trusted_proxy.len() == 2 && options.min_face == Some(30.5)
+        );
         assert_eq!(read("{}", &[]).unwrap().queue, 32);
         // A flag may repeat the default: it still overrides the file.
         assert_eq!(read(json, &["--queue", "32"]).unwrap().queue, 32);
