@@ -90,6 +90,24 @@ impl Classifier {
         probabilities.collect()
     }
 
+    /// The probabilities of a picture that is a face as a whole, see [`Classifier::whole`]; `None` if it has no pixels.
+    ///
+    /// # Errors
+    /// As [`Classifier::classify`].
+    pub fn classify_whole(&mut self, image: &RgbImage) -> Result<Option<Probabilities>, ClassifyError> {
+        let Some(face) = self.whole(image) else { return Ok(None) };
+        Ok(self.classify(&[face])?.pop())
+    }
+
+    /// What the network gets for some faces: normalised pixels, row-major `[faces, channels, height, width]`.
+    pub fn input(&self, faces: &[FaceCrop]) -> Vec<f32> {
+        let mut pixels = Vec::new();
+        for face in faces {
+            self.preprocessing.apply(face.luma(), self.input, &mut pixels);
+        }
+        pixels
+    }
+
     /// The logits, before temperature and softmax. Returns `[faces, labels]`, row-major.
     ///
     /// # Errors
@@ -99,12 +117,8 @@ impl Classifier {
         let labels = self.labels.len();
         let mut logits = Vec::with_capacity(faces.len() * labels);
         for batch in faces.chunks(MAX_BATCH) {
-            let mut pixels = Vec::new();
-            for face in batch {
-                self.preprocessing.apply(face.luma(), self.input, &mut pixels);
-            }
             let InputSpec { channels, height, width } = self.input;
-            let input = Tensor::new([batch.len(), channels, height, width], pixels)?;
+            let input = Tensor::new([batch.len(), channels, height, width], self.input(batch))?;
             let started = Instant::now();
             let mut outputs = self.session.run(input)?;
             self.time += started.elapsed();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fer_detect::{DetectError, DetectorModel, DetectorOptions, Face, FaceDetector, Landmarks};
 use fer_engine::Engine;
-use fer_image::{BoundingBox, DecodeError, DecodeLimits, FaceLocation, decode, resize};
+use fer_image::{BoundingBox, DecodeError, DecodeLimits, FaceCrop, FaceLocation, decode, resize};
 use fer_model::{Bundle, Classifier, ClassifyError, Probabilities};
 use image::RgbImage;
 
@@ -91,13 +91,7 @@ impl Analyzer {
         let started = Instant::now();
         let found = self.find(image)?;
         let detected = started.elapsed();
-        let (faces, crops): (Vec<_>, Vec<_>) = found
-            .into_iter()
-            .filter_map(|face| {
-                let place = FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
-                Some((face, self.classifier.crop(image, &place)?))
-            })
-            .unzip();
+        let (faces, crops) = self.crop(image, found);
         let emotions = self.classifier.classify(&crops)?;
         let total = started.elapsed();
         let mood = Mood::of(&emotions);
@@ -119,13 +113,36 @@ impl Analyzer {
         })
     }
 
+    /// The faces of a picture, and for each the crop that the emotion network sees. [`Analyzer::analyze_pixels`] classifies
+    /// these crops.
+    ///
+    /// # Errors
+    /// If the detector fails.
+    pub fn crops(&mut self, image: &RgbImage) -> Result<(Vec<Face>, Vec<FaceCrop>), AnalyzeError> {
+        let found = self.find(image)?;
+        Ok(self.crop(image, found))
+    }
+
+    /// The classifier, for callers that take its input or output apart.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    /// Cuts out the faces, and drops those of which nothing can be cut out.
+    fn crop(&self, image: &RgbImage, found: Vec<Face>) -> (Vec<Face>, Vec<FaceCrop>) {
+        let crops = found.into_iter().filter_map(|face| {
+            let location = FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
+            Some((face, self.classifier.crop(image, &location)?))
+        });
+        crops.unzip()
+    }
+
     /// The expression of a picture that is taken for a face as a whole.
     ///
     /// # Errors
     /// Where the network fails.
     pub fn classify_whole(&mut self, image: &RgbImage) -> Result<Option<Probabilities>, AnalyzeError> {
-        let Some(face) = self.classifier.whole(image) else { return Ok(None) };
-        Ok(self.classifier.classify(&[face])?.pop())
+        Ok(self.classifier.classify_whole(image)?)
     }
 
     /// The bounds on decoding that this analyzer was made with.
@@ -133,8 +150,11 @@ impl Analyzer {
         self.config.decode
     }
 
-    /// Faces in pixels of the full picture, searched at a bounded size.
-    fn find(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError> {
+    /// Detects the faces of a picture, which is searched at a bounded size. Coordinates are pixels of the full picture.
+    ///
+    /// # Errors
+    /// If the detector fails.
+    pub fn find(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError> {
         let Some((small, ratio)) = resize::limited(image, self.config.search_side) else {
             return self.detector.detect(image);
         };

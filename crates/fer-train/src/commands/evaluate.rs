@@ -105,10 +105,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let mut scored = evaluate::score(&bundle, &scorer, split, samples, fit);
     evaluate::keep(&scored.evaluation, &bundle, split, args.record, &args.bundle)?;
     if args.detected {
-        let face = bundle.face();
-        let rules = args.crop.rules(face.crop);
+        let rules = args.crop.rules(bundle.face().crop);
         for tilt in TILTS {
-            let scores = detected::score(&scorer, samples, &rules, face.luma, tilt)?;
+            let scores = detected::score(&bundle, &scorer, samples, &rules, tilt)?;
             scored.evaluation.detected.extend(scores);
         }
     }

@@ -1,12 +1,15 @@
 //! What the detector costs the emotion network: FER-2013 faces are pasted into larger pictures, detected there, cut out by
 //! the crop rule, and scored beside the original crops.
+//!
+//! Detection and crop are those of serving: [`Analyzer`] and the bundle's [`FaceSpec`].
 
 use anyhow::Result;
-use fer_detect::{DetectorModel, DetectorOptions};
+use fer_detect::DetectorModel;
 use fer_engine::Engine;
 use fer_image::sample::bilinear;
-use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation, Luma};
-use fer_model::{FaceSpec, NetworkSpec};
+use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
+use fer_model::{Bundle, FaceSpec, NetworkSpec};
+use fer_vision::{Analyzer, AnalyzerConfig};
 use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -52,26 +55,27 @@ pub struct DetectedScore {
     pub accuracy_original: f64,
 }
 
-/// Accuracy on detected crops beside that on the original ones, for each crop rule. Faces are turned by up to `tilt`
-/// degrees.
+/// Accuracy on detected crops beside that on the original ones, for each crop rule. The rules replace the bundle's. Faces
+/// are turned by up to `tilt` degrees.
 ///
 /// # Errors
 /// If the detector fails.
 pub fn score(
+    bundle: &Bundle,
     scorer: &Scorer<'_>,
     samples: &[Sample],
     rules: &[CropRule],
-    luma: Luma,
     tilt: f32,
 ) -> Result<Vec<DetectedScore>> {
-    let found = find(samples, tilt)?;
+    let found = find(bundle, samples, tilt)?;
     let (original, found): (Vec<Sample>, Vec<Found>) =
         samples.iter().zip(found).filter_map(|(sample, found)| Some((sample.clone(), found?))).unzip();
     let logits = view_logits(scorer, &original, Views::Plain);
     let original_right: Vec<bool> =
         logits[0].iter().zip(&original).map(|(row, sample)| is_right(row, sample, scorer.spec)).collect();
     let scores = rules.iter().map(|&rule| {
-        let crops: Vec<_> = found.iter().map(|face| face.crop(rule, luma, scorer.spec)).collect();
+        let face = FaceSpec { crop: rule, ..bundle.face() };
+        let crops: Vec<_> = found.iter().map(|found| face.extract(&found.picture, &found.location)).collect();
         let right = right_crops(scorer, &crops, &original);
         let cropped = right.iter().flatten().count();
         let fraction = |count: usize| count as f64 / cropped.max(1) as f64;
@@ -94,13 +98,7 @@ pub fn score(
 fn right_crops(scorer: &Scorer<'_>, crops: &[Option<FaceCrop>], samples: &[Sample]) -> Vec<Option<bool>> {
     let spec = scorer.spec;
     let there: Vec<&FaceCrop> = crops.iter().flatten().collect();
-    let logits = scorer.logits(there.len(), |range| {
-        let mut pixels = Vec::new();
-        for crop in &there[range] {
-            spec.preprocessing().apply(crop.luma(), spec.input(), &mut pixels);
-        }
-        pixels
-    });
+    let logits = scorer.logits(there.len(), |range| input(&there[range], spec));
     let mut logits = logits.iter();
     crops
         .iter()
@@ -110,6 +108,15 @@ fn right_crops(scorer: &Scorer<'_>, crops: &[Option<FaceCrop>], samples: &[Sampl
             logits.next().map(|row| is_right(row, sample, spec))
         })
         .collect()
+}
+
+/// What the network gets for some crops: normalised pixels, row-major `[faces, channels, height, width]`.
+fn input(crops: &[&FaceCrop], spec: &NetworkSpec) -> Vec<f32> {
+    let mut pixels = Vec::new();
+    for crop in crops {
+        spec.preprocessing().apply(crop.luma(), spec.input(), &mut pixels);
+    }
+    pixels
 }
 
 fn is_right(logits: &[f32], sample: &Sample, spec: &NetworkSpec) -> bool {
@@ -122,25 +129,18 @@ struct Found {
     location: FaceLocation,
 }
 
-impl Found {
-    /// The face as the emotion network gets it.
-    fn crop(&self, rule: CropRule, luma: Luma, spec: &NetworkSpec) -> Option<FaceCrop> {
-        FaceSpec::new(spec, rule, luma).extract(&self.picture, &self.location)
-    }
-}
-
 /// Pastes each sample, turned by up to `tilt` degrees, and detects it; `None` where nothing is found in its place.
-fn find(samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
-    let (engine, model) = (Engine::tract(), DetectorModel::embedded());
+fn find(bundle: &Bundle, samples: &[Sample], tilt: f32) -> Result<Vec<Option<Found>>> {
+    let (engine, detector) = (Engine::tract(), DetectorModel::embedded());
     samples
         .par_iter()
         .enumerate()
         .map_init(
-            || model.detector(&engine, &DetectorOptions::default()),
-            |detector, (number, sample)| {
-                let detector = detector.as_mut().map_err(|e| anyhow::anyhow!("{e}"))?;
+            || Analyzer::new(&engine, &detector, bundle, AnalyzerConfig::default()),
+            |analyzer, (number, sample)| {
+                let analyzer = analyzer.as_mut().map_err(|e| anyhow::anyhow!("{e}"))?;
                 let (picture, wanted) = paste(sample, number, tilt);
-                let faces = detector.detect(&picture)?;
+                let faces = analyzer.find(&picture)?;
                 let best = faces
                     .iter()
                     .max_by(|a, b| a.bounding_box.iou(&wanted).total_cmp(&b.bounding_box.iou(&wanted)));
@@ -188,6 +188,52 @@ mod tests {
 
     use super::*;
     use crate::training::shards::Shards;
+
+    /// A face of the sample photo in FER-2013's size.
+    fn astronaut() -> Sample {
+        let photo =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/samples/astronaut.png");
+        let photo = image::open(photo).unwrap().into_luma8();
+        let face = image::imageops::crop_imm(&photo, 170, 58, 110, 110).to_image();
+        let face =
+            image::imageops::resize(&face, SIDE as u32, SIDE as u32, image::imageops::FilterType::Triangle);
+        let pixels = Box::new(<[u8; SIDE * SIDE]>::try_from(face.into_raw()).unwrap());
+        Sample { line: 0, label: Emotion::Happy, votes: None, pixels }
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    /// Issue 13, section 1: training and serving could drift apart between the photo and the network.
+    #[test]
+    fn the_networks_input_is_that_of_serving_bit_by_bit() {
+        let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/models/emotion");
+        let folder = tempfile::tempdir().unwrap();
+        for (level_eyes, tilt) in [(false, 0.0), (false, 15.0), (true, 15.0)] {
+            let shipped = Bundle::open(&shipped).unwrap();
+            let mut builder = shipped.to_builder();
+            builder.crop.level_eyes = level_eyes;
+            builder.write(folder.path()).unwrap();
+            let bundle = &Bundle::open(folder.path()).unwrap();
+            // Number 2 is pasted with a side of 110 pixels.
+            let samples = vec![astronaut(); 3];
+            let found = find(bundle, &samples, tilt).unwrap().pop().flatten().expect("the face is found");
+            let crop = bundle.face().extract(&found.picture, &found.location).unwrap();
+            let evaluated = input(&[&crop], bundle.network());
+
+            let mut png = std::io::Cursor::new(Vec::new());
+            found.picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+            let photo = fer_image::decode(&png.into_inner(), fer_image::DecodeLimits::default()).unwrap();
+            let (engine, detector) = (Engine::tract(), DetectorModel::embedded());
+            let mut analyzer = Analyzer::new(&engine, &detector, bundle, AnalyzerConfig::default()).unwrap();
+            let (faces, crops) = analyzer.crops(&photo).unwrap();
+            let same = faces.iter().position(|face| face.bounding_box == found.location.bounding_box);
+            let served = analyzer.classifier().input(&crops[same.unwrap()..=same.unwrap()]);
+            assert_eq!(bits(&evaluated), bits(&served), "level eyes {level_eyes}, tilt {tilt}");
+            assert!(served.iter().any(|value| value.abs() > 0.5), "the input shows something");
+        }
+    }
 
     /// Bright faces are happy, dark ones sad.
     #[test]

@@ -51,9 +51,8 @@ pub fn predict_all(classifier: &mut Classifier, found: &Found) -> Predictions {
 /// Takes the whole picture for the face.
 fn predict(classifier: &mut Classifier, path: &Path) -> Result<Probabilities> {
     let picture = fer_image::read(path, DecodeLimits::default())?;
-    let face = classifier.whole(&picture).with_context(|| format!("{}: it has no pixels", path.display()))?;
-    let probabilities = classifier.classify(&[face]).with_context(|| path.display().to_string())?.pop();
-    probabilities.with_context(|| format!("{}: the network returned no probabilities", path.display()))
+    let probabilities = classifier.classify_whole(&picture).with_context(|| path.display().to_string())?;
+    probabilities.with_context(|| format!("{}: it has no pixels", path.display()))
 }
 
 /// The pictures that some arguments name.
