@@ -434,10 +434,16 @@ fn weights_are_averaged() {
     succeeds(train(folder, "run").args(["--set", "snapshots=2", "--epochs", "4"]));
     let average = |bundles: &[&str]| {
         let mut command = program(folder);
-        command.args(["ensemble", "--average-weights", "--out", "mean"]).args(bundles);
+        command.args(["ensemble", "--average-weights", "--out", "mean", "--device", "cpu"]).args(bundles);
         command
     };
-    let printed = succeeds(&mut average(&["runs/run"]));
+    let without_data = refusal(&mut average(&["runs/run"]));
+    assert!(
+        without_data.contains("small has batch norms") && without_data.contains("--data"),
+        "{without_data}"
+    );
+    assert!(!folder.join("mean").exists(), "a refusal writes nothing");
+    let printed = succeeds(average(&["runs/run"]).args(["--data", "faces.csv"]));
     assert!(printed.contains("small: the mean of 2 networks, 1198 trainable parameters"), "{printed}");
     let bundle = |name: &str| fer_model::Bundle::open(&folder.join(name)).unwrap();
     let snapshots = ["epoch-002", "epoch-004"].map(|name| bundle(&format!("runs/run/snapshots/{name}")));
@@ -445,10 +451,17 @@ fn weights_are_averaged() {
     assert_eq!((mean.name(), mean.members().len()), ("small", 1));
     let values =
         |bundle: &fer_model::Bundle, name: &str| bundle.members().next().unwrap().1.get(name).clone();
-    for (name, array) in mean.members().next().unwrap().1.iter() {
+    let trained = |name: &str| !name.contains("running");
+    for (name, array) in mean.members().next().unwrap().1.iter().filter(|(name, _)| trained(name)) {
         let [a, b] = [&snapshots[0], &snapshots[1]].map(|bundle| values(bundle, name).values);
         let expected = a.iter().zip(b).map(|(a, b)| (a + b) / 2.0);
         assert!(array.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{name}");
+    }
+    let measured = convolution_statistics(folder, &values(&mean, "layers.0.weight").values);
+    for (name, expected) in ["layers.1.running_mean", "layers.1.running_var"].into_iter().zip(measured) {
+        let found = values(&mean, name).values;
+        let close = |(a, b): (&f32, f64)| (f64::from(*a) - b).abs() < 1e-3 * (1.0 + b.abs());
+        assert!(found.iter().zip(expected.iter().copied()).all(close), "{name}: {found:?}, not {expected:?}");
     }
     let training = &mean.manifest().training["averaged"];
     assert_eq!((&training[0]["epoch"], &training[1]["epoch"]), (&json!(2), &json!(4)));
@@ -457,6 +470,34 @@ fn weights_are_averaged() {
     succeeds(train(folder, "other").args(["--model", "other.json", "--epochs", "1"]));
     let refused = refusal(&mut average(&["runs/run", "runs/other/bundle"]));
     assert!(refused.contains("only weights of the same network"), "{refused}");
+}
+
+/// Mean and variance of the four channels of a 3×3 convolution over all training rows.
+fn convolution_statistics(folder: &Path, kernels: &[f32]) -> [Vec<f64>; 2] {
+    let csv = fs::read_to_string(folder.join("faces.csv")).unwrap();
+    let rows = csv.lines().filter(|row| row.ends_with(",Training")).map(|row| -> Vec<f64> {
+        let pixels = row.split(',').nth(1).unwrap().split(' ');
+        pixels.map(|pixel| (pixel.parse::<f64>().unwrap() / 255.0 - 0.5) / 0.25).collect()
+    });
+    let (mut sums, mut squares, mut count) = (vec![0.0; 4], vec![0.0; 4], 0.0);
+    for face in rows {
+        for place in 0..48 * 48_i32 {
+            let pixel = |x: i32, y: i32| {
+                let (x, y) = (place % 48 + x - 1, place / 48 + y - 1);
+                if (0..48).contains(&x) && (0..48).contains(&y) { face[(y * 48 + x) as usize] } else { 0.0 }
+            };
+            count += 1.0;
+            for (channel, kernel) in kernels.chunks_exact(9).enumerate() {
+                let taps = kernel.iter().zip(0..);
+                let value: f64 = taps.map(|(weight, i)| f64::from(*weight) * pixel(i % 3, i / 3)).sum();
+                sums[channel] += value;
+                squares[channel] += value * value;
+            }
+        }
+    }
+    let means: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
+    let variances = squares.iter().zip(&means).map(|(sum, mean)| sum / count - mean * mean).collect();
+    [means, variances]
 }
 
 #[test]
