@@ -1,5 +1,6 @@
-//! Charts as SVG, and the same as PNG.
+//! Charts as SVG and as PNG.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,11 +14,13 @@ use resvg::usvg::{Options, Tree, fontdb};
 use crate::evaluation::metrics::Metrics;
 use crate::training::checkpoint::EpochReport;
 
-/// Pixels of a chart, and how many of the PNG's there are to each.
+/// Width and height of a chart in pixels.
 const SIZE: (u32, u32) = (760, 440);
+
+/// Pixels of the PNG for each pixel of the SVG.
 const PNG_SCALE: f32 = 2.0;
 
-/// Told apart by people who do not see colours like others do (Okabe & Ito 2008).
+/// Colours that people with colour-vision deficiency can tell apart (Okabe & Ito 2008).
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -31,6 +34,9 @@ const COLOURS: [RGBColor; 7] = [
 const FONT: &str = "sans-serif";
 
 /// Writes `name.svg` and `name.png` into a folder.
+///
+/// # Errors
+/// If the SVG cannot be rendered, or a file cannot be written.
 pub fn write(svg: &str, folder: &Path, name: &str) -> Result<()> {
     let file = |extension: &str| folder.join(name).with_extension(extension);
     let save = |path: &Path, bytes: &[u8]| {
@@ -55,7 +61,7 @@ fn png(svg: &str) -> Result<Vec<u8>> {
     pixels.encode_png().map_err(|e| anyhow!("cannot encode a PNG: {e}"))
 }
 
-/// An SVG of the given size, drawn by `draw`.
+/// The SVG of a chart of the given size, which `draw` draws.
 fn svg(
     size: (u32, u32),
     draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<()>,
@@ -83,59 +89,85 @@ fn legend<'a>(
     failed(labels.label_font((FONT, 13)).draw())
 }
 
-/// Accuracy in training (dashed) and validation of some runs by epoch, and below the losses.
+/// The mark of a series in the legend.
+fn swatch(colour: RGBColor) -> impl Fn((i32, i32)) -> Rectangle<(i32, i32)> {
+    move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
+}
+
+/// One of the two charts of [`learning_curves`].
+struct Curves {
+    title: &'static str,
+    range: Range<f64>,
+    /// The values of an epoch: training, validation.
+    values: fn(&EpochReport) -> [f64; 2],
+}
+
+/// Training (dashed) and validation accuracy of some runs by epoch, and the losses below.
+///
+/// # Errors
+/// If the chart cannot be drawn.
 pub fn learning_curves(runs: &[(String, Vec<EpochReport>)]) -> Result<String> {
     let epochs = runs.iter().map(|(_, history)| history.len()).max().unwrap_or(0).max(2);
-    let all = || runs.iter().flat_map(|(_, history)| history);
-    let losses = || all().flat_map(|report| [report.training_loss, report.validation_loss]);
-    let (low, high) = losses().fold((f64::MAX, 0.0_f64), |(low, high), loss| (low.min(loss), high.max(loss)));
+    let extremes = |values: fn(&EpochReport) -> [f64; 2]| {
+        let values = runs.iter().flat_map(|(_, history)| history).flat_map(values);
+        values.fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)))
+    };
+    let accuracy: fn(&EpochReport) -> [f64; 2] =
+        |report| [100.0 * report.training_accuracy, 100.0 * report.validation_accuracy];
+    let loss: fn(&EpochReport) -> [f64; 2] = |report| [report.training_loss, report.validation_loss];
+    let (worst, best) = extremes(accuracy);
+    let accuracies = (worst / 10.0).floor().min(9.0) * 10.0..((best / 10.0).ceil() * 10.0).max(10.0);
+    let (low, high) = extremes(loss);
     let losses = if high > 0.0 { 0.95 * low..1.05 * high } else { 0.0..1.0 };
-    let accuracies = || all().flat_map(|report| [report.training_accuracy, report.validation_accuracy]);
-    let (worst, best) = accuracies().fold((1.0_f64, 0.0_f64), |(low, high), a| (low.min(a), high.max(a)));
-    let accuracies = (10.0 * worst).floor().min(9.0) * 10.0..((10.0 * best).ceil() * 10.0).max(10.0);
-    type Figures = fn(&EpochReport) -> [f64; 2];
-    let accuracy: Figures = |report| [100.0 * report.training_accuracy, 100.0 * report.validation_accuracy];
-    let loss: Figures = |report| [report.training_loss, report.validation_loss];
     svg((SIZE.0, 2 * SIZE.1), |area| {
         let (upper, lower) = area.split_vertically(SIZE.1);
-        for (area, title, range, figures) in [
-            (upper, "accuracy in %, dashed in training", accuracies, accuracy),
-            (lower, "loss, dashed in training", losses, loss),
-        ] {
-            let mut chart = failed(
-                ChartBuilder::on(&area)
-                    .margin(14)
-                    .caption(title, (FONT, 17))
-                    .x_label_area_size(34)
-                    .y_label_area_size(44)
-                    .build_cartesian_2d(1.0..epochs as f64, range),
-            )?;
-            failed(
-                chart
-                    .configure_mesh()
-                    .x_desc("epoch")
-                    .x_label_formatter(&|epoch| format!("{epoch:.0}"))
-                    .light_line_style(WHITE)
-                    .label_style((FONT, 13))
-                    .draw(),
-            )?;
-            for (number, (name, history)) in runs.iter().enumerate() {
-                let colour = COLOURS[number % COLOURS.len()];
-                let points = |side: usize| {
-                    history.iter().map(move |report| (report.epoch as f64, figures(report)[side]))
-                };
-                failed(chart.draw_series(DashedLineSeries::new(points(0), 5, 4, colour.stroke_width(1))))?;
-                failed(chart.draw_series(LineSeries::new(points(1), colour.stroke_width(2))))?
-                    .label(name)
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-            }
-            legend(&mut chart, SeriesLabelPosition::LowerRight)?;
-        }
-        Ok(())
+        let title = "accuracy in %, dashed in training";
+        draw_curves(&upper, runs, epochs, &Curves { title, range: accuracies, values: accuracy })?;
+        let title = "loss, dashed in training";
+        draw_curves(&lower, runs, epochs, &Curves { title, range: losses, values: loss })
     })
 }
 
-/// Shares of each true label's faces by answer, counts in the cells.
+fn draw_curves(
+    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    runs: &[(String, Vec<EpochReport>)],
+    epochs: usize,
+    curves: &Curves,
+) -> Result<()> {
+    let mut chart = failed(
+        ChartBuilder::on(area)
+            .margin(14)
+            .caption(curves.title, (FONT, 17))
+            .x_label_area_size(34)
+            .y_label_area_size(44)
+            .build_cartesian_2d(1.0..epochs as f64, curves.range.clone()),
+    )?;
+    failed(
+        chart
+            .configure_mesh()
+            .x_desc("epoch")
+            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+            .light_line_style(WHITE)
+            .label_style((FONT, 13))
+            .draw(),
+    )?;
+    for (number, (name, history)) in runs.iter().enumerate() {
+        let colour = COLOURS[number % COLOURS.len()];
+        let points = |side: usize| {
+            history.iter().map(move |report| (report.epoch as f64, (curves.values)(report)[side]))
+        };
+        failed(chart.draw_series(DashedLineSeries::new(points(0), 5, 4, colour.stroke_width(1))))?;
+        failed(chart.draw_series(LineSeries::new(points(1), colour.stroke_width(2))))?
+            .label(name)
+            .legend(swatch(colour));
+    }
+    legend(&mut chart, SeriesLabelPosition::LowerRight)
+}
+
+/// The confusion matrix: for each label (row), the fraction and number of its faces by predicted label (column).
+///
+/// # Errors
+/// If the chart cannot be drawn.
 pub fn confusion(metrics: &Metrics) -> Result<String> {
     let labels = &metrics.labels;
     let (cell, left, top) = (66, 96, 84);
@@ -149,7 +181,7 @@ pub fn confusion(metrics: &Metrics) -> Result<String> {
             let style = (FONT, size).into_font().color(colour).pos(middle);
             failed(area.draw(&Text::new(text.to_owned(), (x, y), style)))
         };
-        text("answer", left + side / 2, 24, 15, &BLACK)?;
+        text("predicted", left + side / 2, 24, 15, &BLACK)?;
         text("label", 30, top - 20, 15, &BLACK)?;
         for (i, label) in labels.iter().enumerate() {
             let at = i as i32 * cell + cell / 2;
@@ -174,7 +206,10 @@ pub fn confusion(metrics: &Metrics) -> Result<String> {
     })
 }
 
-/// Accuracy by confidence; the diagonal is a model that knows how sure it may be.
+/// The reliability diagram: accuracy by confidence. A calibrated model is on the diagonal.
+///
+/// # Errors
+/// If the chart cannot be drawn.
 pub fn reliability(metrics: &Metrics) -> Result<String> {
     svg((SIZE.1, SIZE.1), |area| {
         let mut chart = failed(
@@ -213,7 +248,10 @@ pub fn reliability(metrics: &Metrics) -> Result<String> {
     })
 }
 
-/// Counts by name, a bar of its own colour for each of some groups.
+/// A bar chart of counts by name, with one bar for each group.
+///
+/// # Errors
+/// If the chart cannot be drawn.
 pub fn counts(names: &[&str], groups: &[(&str, Vec<usize>)]) -> Result<String> {
     let most = groups.iter().flat_map(|(_, counts)| counts).copied().max().unwrap_or(1).max(1);
     svg(SIZE, |area| {
@@ -242,9 +280,7 @@ pub fn counts(names: &[&str], groups: &[(&str, Vec<usize>)]) -> Result<String> {
                 let left = place as f64 + 0.1 + number as f64 * width;
                 Rectangle::new([(left, 0.0), (left + width, count as f64)], colour.filled())
             });
-            failed(chart.draw_series(bars))?
-                .label(*name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
+            failed(chart.draw_series(bars))?.label(*name).legend(swatch(colour));
         }
         for (place, name) in names.iter().enumerate() {
             let (x, y) = chart.backend_coord(&(place as f64 + 0.5, 0.0));
@@ -292,7 +328,7 @@ mod tests {
         write(&matrix, folder.path(), "matrix").unwrap();
         let png = image::open(folder.path().join("matrix.png")).unwrap().into_rgb8();
         assert_eq!(png.dimensions(), (2 * (96 + 2 * 66 + 20), 2 * (84 + 2 * 66 + 20)));
-        // Black ink of the labels' text: the font was found.
+        // The labels are drawn in black, so the font was found.
         let ink = png.pixels().filter(|pixel| pixel.0.iter().all(|&level| level < 60)).count();
         assert!(ink > 200, "{ink} dark pixels");
     }
