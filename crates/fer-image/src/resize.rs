@@ -1,7 +1,11 @@
 //! Antialiased resizing of pictures.
+//!
+//! The pixel types are named at compile time: where they are chosen at run time, the compiler generates every filter for
+//! every type that `fast_image_resize` knows, which takes a minute.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 /// Resizes row-major grey pixels from `from` (height, width) to `to` (height, width) with a triangle filter, whose support
@@ -13,11 +17,12 @@ pub fn grey(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Option<Vec<u8>> 
     if from == to {
         return Some(pixels.to_vec());
     }
-    let source = ImageRef::new(from[1] as u32, from[0] as u32, pixels, PixelType::U8).ok()?;
-    let mut target = Image::new(to[1] as u32, to[0] as u32, PixelType::U8);
+    let mut resized = vec![0; to[0] * to[1]];
+    let source = TypedImageRef::<U8>::from_buffer(from[1] as u32, from[0] as u32, pixels).ok()?;
+    let mut target = TypedImage::<U8>::from_buffer(to[1] as u32, to[0] as u32, &mut resized).ok()?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut target, &options).ok()?;
-    Some(target.into_vec())
+    Resizer::new().resize_typed(&source, &mut target, &options).ok()?;
+    Some(resized)
 }
 
 /// Reduces a picture until its longer side is at most `longest`. Returns the copy and, for each axis, the factor from its
@@ -32,12 +37,12 @@ pub fn limited(image: &RgbImage, longest: u32) -> Option<(RgbImage, [f32; 2])> {
         ((u64::from(length) * u64::from(longest) + u64::from(longer) / 2) / u64::from(longer)).max(1) as u32
     };
     let (small_width, small_height) = (side(width), side(height));
-    let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).ok()?;
-    let mut target = Image::new(small_width, small_height, PixelType::U8x3);
+    let mut small = RgbImage::new(small_width, small_height);
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, image.as_raw()).ok()?;
+    let mut target = TypedImage::<U8x3>::from_buffer(small_width, small_height, &mut small).ok()?;
     // Supersampling first reduces to twice the target size by nearest neighbour, so that a large photo costs little.
     let options = ResizeOptions::new().resize_alg(ResizeAlg::SuperSampling(FilterType::Bilinear, 2));
-    Resizer::new().resize(&source, &mut target, &options).ok()?;
-    let small = RgbImage::from_raw(small_width, small_height, target.into_vec())?;
+    Resizer::new().resize_typed(&source, &mut target, &options).ok()?;
     Some((small, [width as f32 / small_width as f32, height as f32 / small_height as f32]))
 }
 
