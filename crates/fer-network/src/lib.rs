@@ -2,6 +2,12 @@
 //! does not link this crate.
 
 mod cpu;
+mod dropout;
 mod network;
+mod replica;
+mod seed;
 
+pub use dropout::DropoutMasks;
 pub use network::Network;
+pub use replica::{Replica, RunningStatistics};
+pub use seed::mix;

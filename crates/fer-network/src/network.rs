@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param, ParamId, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
-use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, PaddingConfig2d, Relu};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, PaddingConfig2d, Relu};
 use burn::tensor::{Device, Tensor, TensorData, activation};
-
-use crate::cpu;
 use fer_model::spec::{Architecture, LayerSpec, Padding, Step};
 use fer_model::weights::{Array, Weights, WeightsError};
+
+use crate::cpu;
+use crate::dropout::{Dropout, DropoutMasks};
+use crate::replica::RunningStatistics;
 
 /// One layer of a [`Network`].
 #[derive(Module, Debug)]
@@ -33,13 +35,13 @@ enum Layer {
 #[derive(Module, Debug)]
 struct Relu6;
 
-/// `x` from 0 on, `alpha · (exp(x) − 1)` below.
+/// `x` where it is at least 0, otherwise `alpha · (exp(x) − 1)`.
 #[derive(Module, Debug)]
 struct Elu {
     alpha: f64,
 }
 
-/// `[batch, channels, height, width]` to the channels' means, `[batch, channels]`.
+/// The mean of each channel: `[batch, channels, height, width]` to `[batch, channels]`.
 #[derive(Module, Debug)]
 struct GlobalAvgPool;
 
@@ -47,13 +49,13 @@ struct GlobalAvgPool;
 #[derive(Module, Debug)]
 struct Flatten;
 
-/// What a block's branches give, added.
+/// A block: the sum of its branches' outputs.
 #[derive(Module, Debug)]
 struct Sum {
     branches: Vec<Sequence>,
 }
 
-/// Layers one after the other; none is the identity.
+/// Layers that run one after the other; an empty sequence is the identity.
 #[derive(Module, Debug)]
 struct Sequence {
     layers: Vec<Layer>,
@@ -61,14 +63,14 @@ struct Sequence {
 
 /// A trainable network.
 ///
-/// Parameter ids follow from the architecture, not from chance, so an optimiser's state fits again after a restart.
+/// Parameter ids follow from the architecture, so that a stored optimiser state fits after a restart.
 #[derive(Module, Debug)]
 pub struct Network {
     trunk: Sequence,
     heads: Vec<Sequence>,
 }
 
-/// What flows between layers.
+/// The values between two layers.
 #[derive(Clone)]
 enum Activation {
     Image(Tensor<4>),
@@ -78,7 +80,7 @@ enum Activation {
 impl Network {
     /// Builds the network with `weights` on `device`; give an autodiff device for training.
     pub fn new(architecture: &Architecture, weights: &Weights, device: &Device) -> Self {
-        let mut builder = Builder { weights, device, ids: 1 };
+        let mut builder = Builder { weights, device, next_id: 1, dropout_layers: 0 };
         let mut trunk = builder.sequence(architecture.steps());
         let mut heads: Vec<Sequence> = Vec::new();
         for (_, range) in architecture.heads().collect::<Vec<_>>().into_iter().rev() {
@@ -87,15 +89,21 @@ impl Network {
         Self { trunk, heads }
     }
 
-    /// Scores, not probabilities: the training loss wants logits. One tensor a head, in the spec's order.
+    /// Logits, not probabilities, because the training loss takes logits. One tensor per head, in the order of the spec.
+    /// Dropout is off; [`Replica`](crate::Replica) is the network in training.
     ///
     /// # Shapes
     /// - images: `[batch, channels, height, width]`, of the input's size and preprocessed
-    /// - returns `[batch, features]`; what is still an image is flattened, channels first
+    /// - returns `[batch, features]`; an output that is still an image is flattened, channels first
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<2>> {
-        let trunk = self.trunk.forward(Activation::Image(images));
-        let outputs = self.heads.iter().map(|head| match head.forward(trunk.clone()) {
-            Activation::Vector(scores) => scores,
+        self.forward_with(images, None)
+    }
+
+    /// [`Network::forward`] with dropout if there are masks.
+    pub(crate) fn forward_with(&self, images: Tensor<4>, masks: Option<DropoutMasks>) -> Vec<Tensor<2>> {
+        let trunk = self.trunk.forward(Activation::Image(images), masks);
+        let outputs = self.heads.iter().map(|head| match head.forward(trunk.clone(), masks) {
+            Activation::Vector(logits) => logits,
             Activation::Image(map) => map.flatten(1, 3),
         });
         outputs.collect()
@@ -105,7 +113,39 @@ impl Network {
         self.trunk.layers.iter().chain(self.heads.iter().flat_map(|head| &head.layers))
     }
 
-    /// The weights as they are now, under the architecture's names.
+    /// All batch norms in the order of the layers, those inside of blocks included.
+    fn batch_norms(&self) -> Vec<&BatchNorm> {
+        let mut norms = Vec::new();
+        for layer in self.layers() {
+            layer.batch_norms(&mut norms);
+        }
+        norms
+    }
+
+    /// What the forward passes on this thread made of the running statistics.
+    pub(crate) fn running_statistics(&self) -> RunningStatistics {
+        let norms = self.batch_norms().into_iter();
+        RunningStatistics(
+            norms.map(|norm| [norm.running_mean.value_sync(), norm.running_var.value_sync()]).collect(),
+        )
+    }
+
+    /// Sets every running statistic to its mean over the replicas of a step. The sum is in the order of `replicas`, so the
+    /// result does not depend on which thread was first.
+    pub fn set_running_statistics(&self, replicas: &[RunningStatistics]) {
+        for (number, norm) in self.batch_norms().into_iter().enumerate() {
+            for (kind, state) in [&norm.running_mean, &norm.running_var].into_iter().enumerate() {
+                let values = replicas.iter().map(|replica| replica.0[number][kind].clone());
+                if let Some(sum) = values.reduce(|sum, next| sum + next) {
+                    state.update(sum.div_scalar(replicas.len() as f64));
+                    // An update stays pending until the thread that made it asks for the value.
+                    state.value_sync();
+                }
+            }
+        }
+    }
+
+    /// The current weights, under the names of the architecture.
     ///
     /// # Errors
     /// [`WeightsError::NotFinite`] after a training that diverged.
@@ -127,18 +167,20 @@ impl Network {
     }
 }
 
-/// Layers of burn with the numbers of a weights file.
+/// Builds burn's layers with the numbers of a weights file.
 struct Builder<'a> {
     weights: &'a Weights,
     device: &'a Device,
-    /// The next parameter's.
-    ids: u64,
+    /// Id of the next parameter.
+    next_id: u64,
+    /// Dropout layers so far.
+    dropout_layers: usize,
 }
 
 impl Builder<'_> {
     fn next_id(&mut self) -> ParamId {
-        self.ids += 1;
-        ParamId::from(self.ids - 1)
+        self.next_id += 1;
+        ParamId::from(self.next_id - 1)
     }
 
     fn trainable<const D: usize>(&mut self, step: &Step, role: &str) -> Param<Tensor<D>> {
@@ -187,7 +229,10 @@ impl Builder<'_> {
             LayerSpec::MaxPool { size } => Layer::MaxPool(MaxPool2dConfig::new([size, size]).init()),
             LayerSpec::AvgPool { size } => Layer::AvgPool(AvgPool2dConfig::new([size, size]).init()),
             LayerSpec::GlobalAvgPool => Layer::GlobalAvgPool(GlobalAvgPool),
-            LayerSpec::Dropout { rate } => Layer::Dropout(DropoutConfig::new(rate).init()),
+            LayerSpec::Dropout { rate } => {
+                self.dropout_layers += 1;
+                Layer::Dropout(Dropout::new(rate, self.dropout_layers))
+            }
             LayerSpec::Flatten => Layer::Flatten(Flatten),
             LayerSpec::Dense { bias, .. } => Layer::Dense(Linear {
                 weight: self.trainable(step, "weight"),
@@ -201,13 +246,13 @@ impl Builder<'_> {
 }
 
 impl Sequence {
-    fn forward(&self, input: Activation) -> Activation {
-        self.layers.iter().fold(input, |activation, layer| layer.forward(activation))
+    fn forward(&self, input: Activation, masks: Option<DropoutMasks>) -> Activation {
+        self.layers.iter().fold(input, |activation, layer| layer.forward(activation, masks))
     }
 }
 
 impl Layer {
-    fn forward(&self, activation: Activation) -> Activation {
+    fn forward(&self, activation: Activation, masks: Option<DropoutMasks>) -> Activation {
         use Activation::{Image, Vector};
         match (self, activation) {
             (Self::Conv(layer), Image(x)) => Image(cpu::conv(layer, x)),
@@ -225,11 +270,11 @@ impl Layer {
                 let features: Tensor<3> = x.flatten(2, 3);
                 Vector(features.mean_dim(2).squeeze_dim(2))
             }
-            (Self::Dropout(dropout), Image(x)) => Image(dropout.forward(x)),
-            (Self::Dropout(dropout), Vector(x)) => Vector(dropout.forward(x)),
+            (Self::Dropout(dropout), Image(x)) => Image(dropout.forward(x, masks)),
+            (Self::Dropout(dropout), Vector(x)) => Vector(dropout.forward(x, masks)),
             (Self::Flatten(_), Image(x)) => Vector(x.flatten(1, 3)),
             (Self::Dense(dense), Vector(x)) => Vector(dense.forward(x)),
-            (Self::Sum(sum), x) => sum.forward(&x),
+            (Self::Sum(sum), x) => sum.forward(&x, masks),
             (Self::Dense(_), Image(_))
             | (
                 Self::Conv(_)
@@ -269,6 +314,18 @@ impl Layer {
         }
     }
 
+    fn batch_norms<'a>(&'a self, norms: &mut Vec<&'a BatchNorm>) {
+        match self {
+            Self::BatchNorm(norm) => norms.push(norm),
+            Self::Sum(sum) => {
+                for layer in sum.branches.iter().flat_map(|branch| &branch.layers) {
+                    layer.batch_norms(norms);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn rank_one_parameters(&self, ids: &mut Vec<ParamId>) {
         match self {
             Self::Conv(Conv2d { bias, .. }) | Self::Dense(Linear { bias, .. }) => {
@@ -286,8 +343,9 @@ impl Layer {
 }
 
 impl Sum {
-    fn forward(&self, x: &Activation) -> Activation {
-        let sum = self.branches.iter().map(|branch| branch.forward(x.clone())).reduce(|a, b| match (a, b) {
+    fn forward(&self, x: &Activation, masks: Option<DropoutMasks>) -> Activation {
+        let outputs = self.branches.iter().map(|branch| branch.forward(x.clone(), masks));
+        let sum = outputs.reduce(|a, b| match (a, b) {
             (Activation::Image(a), Activation::Image(b)) => Activation::Image(a + b),
             (Activation::Vector(a), Activation::Vector(b)) => Activation::Vector(a + b),
             _ => unreachable!("a checked spec's branches give the same shape"),

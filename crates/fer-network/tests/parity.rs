@@ -199,10 +199,8 @@ fn they_agree_on_onnx_runtime_too() {
     if library.is_file() {
         agree_on(&Engine::onnx_runtime(&library).unwrap());
     } else {
-        println!(
-            "skipped: no ONNX Runtime at {}; `cargo xtask download-runtime` puts it there",
-            library.display()
-        );
+        let why = format!("no library at {}; `cargo xtask download-runtime` downloads it", library.display());
+        fer_testing::skip("onnxruntime", &why);
     }
 }
 

@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::{PIXELS, SIDE};
 
-/// What a view shows beyond the face's edge.
+/// The content of a view outside of the face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Border {
-    /// The face mirrored about its outermost pixels' centres.
+    /// The face mirrored about the centres of its outermost pixels.
     Reflect,
-    /// The outermost pixels repeated, as serving does at a picture's border.
+    /// The outermost pixels repeated, as serving does at the border of a photo.
     Edge,
     /// The mean grey of the face.
     Grey,
 }
 
 impl Border {
-    /// A grey level at a position that may lie beyond the face, whose mean is given.
+    /// The grey level at a position, which may be outside of the face; `mean` is the mean grey of the face.
     fn sample(self, face: &[u8; PIXELS], mean: f32, x: f32, y: f32) -> f32 {
         const LAST: f32 = SIDE as f32 - 1.0;
         let outside = x.min(y) < -0.5 || x.max(y) > LAST + 0.5;
@@ -34,7 +34,7 @@ impl Border {
     }
 }
 
-/// How far a view may be from the original.
+/// Ranges of the random changes to a face.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
@@ -46,15 +46,15 @@ pub struct Augmentation {
     pub scale: f32,
     /// Shift along each axis, uniform in ± this.
     pub shift_pixels: f32,
-    /// Added grey level as a share of the full range, uniform in ± this.
+    /// Added grey level as a fraction of the full range, uniform in ± this.
     pub brightness: f32,
-    /// Factor about the face's mean, uniform in 1 ± this.
+    /// Factor on the difference from the mean of the face, uniform in 1 ± this.
     pub contrast: f32,
-    /// One of these for each view.
+    /// Borders of which one is drawn for each view.
     #[serde(default = "reflected")]
     pub borders: Vec<Border>,
-    /// Faces and targets of a mini-batch are blended pairwise by a share from Beta(this, this); 0 for never (Zhang et
-    /// al. 2018).
+    /// Parameter of mixup (Zhang et al. 2018): faces and targets of a mini-batch are blended in pairs with a weight from
+    /// Beta(this, this). 0 turns it off.
     #[serde(default)]
     pub mixup: f32,
 }
@@ -64,6 +64,10 @@ fn reflected() -> Vec<Border> {
 }
 
 impl Augmentation {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the field and the range.
     pub fn check(&self) -> Result<(), String> {
         let within = |name: &str, value: f32, most: f32| {
             let ok = (0.0..=most).contains(&value);
@@ -81,8 +85,7 @@ impl Augmentation {
         within("mixup", self.mixup, 100.0)
     }
 
-    /// A view of the network's input size as grey levels 0 to 255. The same seed gives the same view, whatever came
-    /// before.
+    /// A random view of a face in the input size of the network, row-major grey levels 0 to 255. It follows from the seed.
     pub fn view(&self, face: &[u8; PIXELS], spec: &NetworkSpec, seed: u64) -> Vec<f32> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut within = |most: f32| if most > 0.0 { random.random_range(-most..=most) } else { 0.0 };
@@ -158,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_changes_nothing() {
+    fn without_augmentation_a_view_is_the_face() {
         let view = view(&still(), 9);
         assert!(view.iter().zip(gradient().iter()).all(|(a, b)| (a - f32::from(*b)).abs() < 1e-3));
     }
 
-    /// What training sees of a face without augmentation is what evaluation sees of it.
+    /// Without augmentation, training and evaluation see the same pixels.
     #[test]
     fn views_of_every_size_lie_where_the_crop_does() {
         let face: [u8; PIXELS] = std::array::from_fn(|i| (2 * (i % SIDE) + i / SIDE) as u8);
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn borders_are_what_they_say() {
+    fn every_border_shows_what_its_name_says() {
         let face = gradient();
         let at = |border: Border, x: f32, y: f32| border.sample(&face, 77.0, x, y);
         let level = |x: usize, y: usize| f32::from(face[y * SIDE + x]);

@@ -1,81 +1,38 @@
-//! FER-2013 as it is distributed: one CSV, `emotion,pixels,Usage`, a face a row.
+//! FER-2013: one CSV with the columns `emotion,pixels,Usage` and a face per row, or folders of pictures.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fer_image::{BoundingBox, CropRule, DecodeLimits, FaceCrop, FaceLocation};
 use fer_model::Emotion;
-use image::{GrayImage, Luma};
+use fer_network::mix;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use crate::training::train::mix;
+pub use crate::data::dataset_error::DatasetError;
+pub use crate::data::folder::{Labelled, labelled_pictures, pictures};
+pub use crate::data::sample::{PIXELS, SIDE, Sample, Usage, picture};
 
-/// Side of a FER-2013 face in pixels.
-pub const SIDE: usize = 48;
+use crate::data::folder::read_face;
+use crate::data::table::Table;
+use crate::data::votes::read_votes;
 
-/// Pixels of a face.
-pub const PIXELS: usize = SIDE * SIDE;
-
-/// One labelled face.
-#[derive(Clone)]
-pub struct Sample {
-    /// Of the CSV, where its first is the header.
-    pub line: u64,
-    pub label: Emotion,
-    /// Shares of the emotions by other people's votes or a teacher's answer, where there are some.
-    pub votes: Option<[f32; Emotion::COUNT]>,
-    /// Row-major grey levels.
-    pub pixels: Box<[u8; PIXELS]>,
-}
-
-impl Sample {
-    pub fn picture(&self) -> GrayImage {
-        picture(&self.pixels)
-    }
-}
-
-/// Row-major grey levels as a picture.
-pub fn picture(pixels: &[u8; PIXELS]) -> GrayImage {
-    GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, y| Luma([pixels[y as usize * SIDE + x as usize]]))
-}
-
-/// The three parts of FER-2013.
+/// The three splits of FER-2013.
 #[derive(Default)]
 pub struct Dataset {
+    /// Rows to learn from.
     pub training: Vec<Sample>,
-    /// The competition's public test: what training may look at.
+    /// The public test of the competition, which may choose the best epoch.
     pub public: Vec<Sample>,
-    /// The competition's private test: scored at the end, never during training.
+    /// The private test of the competition: scored at the end, never during training.
     pub private: Vec<Sample>,
 }
 
-/// Why the CSV cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    #[error("{0} not found: run `cargo xtask download-dataset`, or name the CSV with --data")]
-    Missing(PathBuf),
-    #[error("{path}: {cause}")]
-    Read { path: PathBuf, cause: csv::Error },
-    #[error("{path}: no column '{column}'")]
-    Header { path: PathBuf, column: &'static str },
-    #[error("{path}: {cause}")]
-    Folder { path: PathBuf, cause: std::io::Error },
-    #[error("{} of the pictures cannot be read: {}", .0.len(), .0.join("; "))]
-    Pictures(Vec<String>),
-    #[error("{0} holds no picture; expected train/<emotion>/*.png or jpg, and test/<emotion>/…")]
-    EmptyFolder(PathBuf),
-    #[error("{path}, line {line}, column {column}: {message}")]
-    Row { path: PathBuf, line: u64, column: &'static str, message: String },
-    #[error("{path}: no {split} row shows {emotion}, which the network is to tell apart")]
-    MissingClass { path: PathBuf, split: &'static str, emotion: Emotion },
-    #[error("{path} has {found} rows; expected one for each of the data's {expected}")]
-    VoteRows { path: PathBuf, found: usize, expected: usize },
-}
-
 impl Dataset {
-    /// Reads the whole CSV (35,887 rows, 83 MB as pixels), or a folder of pictures: `train/<emotion>/…` are the training
-    /// rows, `test/<emotion>/…` the private test, since they are not to be chosen by.
+    /// Reads the whole CSV (35,887 rows, 83 MB of pixels) or a folder of pictures. `train/<emotion>/…` are the training rows;
+    /// `test/<emotion>/…` are the private test, so that no epoch is chosen by them.
+    ///
+    /// # Errors
+    /// Names the file, the line and the column, or the pictures that cannot be read.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
         Self::read_with_votes(path, None)
     }
@@ -121,8 +78,11 @@ impl Dataset {
         rows
     }
 
-    /// The same with FER+ votes from a second file, a row for each: training rows without a vote for one of the seven
-    /// emotions are left out, test rows keep their label alone.
+    /// [`Dataset::read`] with FER+ votes from a second file, which has one row for each row of the data. Training rows without
+    /// a vote for one of the seven emotions are left out. Test rows have only their label.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`], and if the two files do not fit each other.
     pub fn read_with_votes(path: &Path, votes: Option<&Path>) -> Result<Self, DatasetError> {
         if path.is_dir() && votes.is_none() {
             let (dataset, failures) = Self::read_folder(path)?;
@@ -142,15 +102,15 @@ impl Dataset {
                 parse_pixels(table.field("pixels", columns[1])?).map_err(|m| table.wrong("pixels", m))?;
             let mut sample = Sample { line: table.line(), label, votes: None, pixels };
             if let Some((votes, all)) = &voted
-                && let Some((voted_usage, shares)) = all.get(number)
+                && let Some((voted_usage, votes_of_row)) = all.get(number)
             {
                 if *voted_usage != usage {
                     let message = format!("the same row of {} is {voted_usage:?}", votes.display());
                     return Err(table.wrong("Usage", message));
                 }
                 if usage == Usage::Training {
-                    sample.votes = *shares;
-                    if shares.is_none() {
+                    sample.votes = *votes_of_row;
+                    if votes_of_row.is_none() {
                         continue;
                     }
                 }
@@ -165,7 +125,7 @@ impl Dataset {
         }
     }
 
-    /// Without the faces of emotions that a network has no label for.
+    /// Removes the faces whose emotion is not among the labels.
     pub fn only(mut self, labels: &[Emotion]) -> Self {
         for split in [&mut self.training, &mut self.public, &mut self.private] {
             split.retain(|sample| labels.contains(&sample.label));
@@ -173,14 +133,15 @@ impl Dataset {
         self
     }
 
-    /// A share of each class of the training rows, and the others, in their order.
-    pub fn split_training(&self, share: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
+    /// Splits the training rows: a fraction of each class, drawn by the seed, and the other rows, both in the order of the
+    /// file.
+    pub fn split_training(&self, fraction: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
         let mut drawn = vec![false; self.training.len()];
         for emotion in Emotion::ALL {
             let mut rows: Vec<usize> =
                 (0..self.training.len()).filter(|&row| self.training[row].label == emotion).collect();
             rows.shuffle(&mut StdRng::seed_from_u64(mix([seed, emotion.index() as u64, 0])));
-            let count = (rows.len() as f64 * share).round() as usize;
+            let count = (rows.len() as f64 * fraction).round() as usize;
             rows.into_iter().take(count).for_each(|row| drawn[row] = true);
         }
         let take = |wanted: bool| {
@@ -191,7 +152,10 @@ impl Dataset {
     }
 }
 
-/// That each of a network's emotions occurs.
+/// Checks that each label occurs.
+///
+/// # Errors
+/// [`DatasetError::MissingClass`], which names the split and the first label that does not occur.
 pub fn require_classes(
     samples: &[Sample],
     labels: &[Emotion],
@@ -203,160 +167,6 @@ pub fn require_classes(
         Some(&emotion) => Err(DatasetError::MissingClass { path: path.to_owned(), split, emotion }),
         None => Ok(()),
     }
-}
-
-/// Reads a picture that shows nothing but a face, as serving does: see [`FaceCrop::extract`].
-fn read_face(path: &Path) -> Result<Box<[u8; PIXELS]>, String> {
-    let picture = fer_image::read(path, DecodeLimits::default()).map_err(|error| error.to_string())?;
-    let (width, height) = (picture.width() as f32, picture.height() as f32);
-    let bounding_box = BoundingBox { x: 0.0, y: 0.0, width, height };
-    let location = FaceLocation { bounding_box, eyes: [[0.0; 2]; 2] };
-    let face = FaceCrop::extract(&picture, &location, CropRule::WHOLE, fer_image::Luma::default(), [SIDE; 2])
-        .ok_or_else(|| format!("{}: it has no pixels", path.display()))?;
-    let mut pixels = Box::new([0; PIXELS]);
-    pixels.copy_from_slice(face.luma());
-    Ok(pixels)
-}
-
-/// A picture of a folder per label.
-pub struct Labelled {
-    pub usage: Usage,
-    pub label: Emotion,
-    pub path: PathBuf,
-}
-
-/// The pictures of `train/<emotion>/…` and of `test/<emotion>/…`, which are PrivateTest.
-pub fn labelled_pictures(root: &Path) -> Result<Vec<Labelled>, DatasetError> {
-    let mut found = Vec::new();
-    for (name, usage) in [("train", Usage::Training), ("test", Usage::PrivateTest)] {
-        for label in Emotion::ALL {
-            let folder = root.join(name).join(label.name());
-            match pictures(&folder) {
-                Ok(files) => found.extend(files.into_iter().map(|path| Labelled { usage, label, path })),
-                // A data set may lack a split or an emotion.
-                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-                Err(cause) => return Err(DatasetError::Folder { path: folder, cause }),
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(DatasetError::EmptyFolder(root.to_owned()));
-    }
-    Ok(found)
-}
-
-/// The pictures of a folder by name.
-pub fn pictures(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    files.retain(|file| {
-        let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        ["jpg", "jpeg", "png", "webp"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-    });
-    files.sort();
-    Ok(files)
-}
-
-/// The part of the data that a row belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
-    Training,
-    PublicTest,
-    PrivateTest,
-}
-
-impl Usage {
-    const ALL: [Self; 3] = [Self::Training, Self::PublicTest, Self::PrivateTest];
-
-    /// In the CSV.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Training => "Training",
-            Self::PublicTest => "PublicTest",
-            Self::PrivateTest => "PrivateTest",
-        }
-    }
-}
-
-/// A CSV with a header, whose errors name line and column.
-struct Table {
-    path: PathBuf,
-    reader: csv::Reader<std::fs::File>,
-    headers: csv::StringRecord,
-    record: csv::StringRecord,
-    usage: usize,
-}
-
-impl Table {
-    fn open(path: &Path) -> Result<Self, DatasetError> {
-        if !path.exists() {
-            return Err(DatasetError::Missing(path.to_owned()));
-        }
-        let failed = |cause| DatasetError::Read { path: path.to_owned(), cause };
-        let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_path(path).map_err(failed)?;
-        let headers = reader.headers().map_err(failed)?.clone();
-        let record = csv::StringRecord::new();
-        let mut table = Self { path: path.to_owned(), reader, headers, record, usage: 0 };
-        table.usage = table.column("Usage")?;
-        Ok(table)
-    }
-
-    fn column(&self, name: &'static str) -> Result<usize, DatasetError> {
-        let place = self.headers.iter().position(|header| header.eq_ignore_ascii_case(name));
-        place.ok_or_else(|| DatasetError::Header { path: self.path.clone(), column: name })
-    }
-
-    fn next(&mut self) -> Result<bool, DatasetError> {
-        let read = self.reader.read_record(&mut self.record);
-        read.map_err(|cause| DatasetError::Read { path: self.path.clone(), cause })
-    }
-
-    fn field(&self, name: &'static str, column: usize) -> Result<&str, DatasetError> {
-        self.record.get(column).ok_or_else(|| self.wrong(name, "the row ends before it".to_owned()))
-    }
-
-    fn usage(&self) -> Result<Usage, DatasetError> {
-        let name = self.field("Usage", self.usage)?;
-        Usage::ALL.into_iter().find(|usage| usage.name() == name).ok_or_else(|| {
-            let message = format!("unknown '{name}'; expected Training, PublicTest or PrivateTest");
-            self.wrong("Usage", message)
-        })
-    }
-
-    fn wrong(&self, column: &'static str, message: String) -> DatasetError {
-        DatasetError::Row { path: self.path.clone(), line: self.line(), column, message }
-    }
-
-    /// Of the row that was read last.
-    fn line(&self) -> u64 {
-        self.record.position().map_or(0, csv::Position::line)
-    }
-}
-
-/// What a row is for, and the shares of its votes; `None` for a row without any.
-type Votes = (Usage, Option<[f32; Emotion::COUNT]>);
-
-/// FER+ as it is distributed: `Usage`, then counts of ten taggers' votes by name. Contempt, unknown and "no face" do
-/// not count.
-fn read_votes(path: &Path) -> Result<Vec<Votes>, DatasetError> {
-    let names = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"];
-    let mut table = Table::open(path)?;
-    let columns = names.map(|name| table.column(name));
-    let columns = columns.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let mut rows = Vec::new();
-    while table.next()? {
-        let mut counts = [0.0_f32; Emotion::COUNT];
-        for ((count, name), &column) in counts.iter_mut().zip(names).zip(&columns) {
-            let text = table.field(name, column)?;
-            let votes: u8 =
-                text.parse().map_err(|_| table.wrong(name, format!("'{text}' is no count of votes")))?;
-            *count = f32::from(votes);
-        }
-        let sum: f32 = counts.iter().sum();
-        rows.push((table.usage()?, (sum > 0.0).then(|| counts.map(|count| count / sum))));
-    }
-    Ok(rows)
 }
 
 fn parse_label(text: &str) -> Result<Emotion, String> {
@@ -388,6 +198,7 @@ fn parse_pixels(text: &str) -> Result<Box<[u8; PIXELS]>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::{GrayImage, Luma};
 
     fn read(rows: &[(&str, &str, &str)]) -> Result<Dataset, DatasetError> {
         let folder = tempfile::tempdir().unwrap();
@@ -436,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn votes_become_shares_of_training_rows() {
+    fn votes_become_soft_targets_of_training_rows() {
         let folder = tempfile::tempdir().unwrap();
         let [data, votes] = ["faces.csv", "votes.csv"].map(|name| folder.path().join(name));
         let rows = [("0", "Training"), ("3", "Training"), ("3", "PublicTest")];
@@ -457,11 +268,11 @@ mod tests {
         let refusal = |lines: &[&str]| read(lines).err().unwrap().to_string();
         assert!(refusal(&[first, without]).contains("2 rows; expected one for each of the data's 3"));
         assert!(refusal(&[first, public, without]).contains("line 3, column Usage"));
-        assert!(refusal(&["Training,a,x,0,0,0,0,0,0,0,0,0"]).contains("'x' is no count of votes"));
+        assert!(refusal(&["Training,a,x,0,0,0,0,0,0,0,0,0"]).contains("'x' is not a number of votes"));
     }
 
     #[test]
-    fn a_stratified_split_takes_its_share_of_each_class() {
+    fn a_stratified_split_takes_the_fraction_of_each_class() {
         let face = Box::new([7; PIXELS]);
         let label = |row: usize| if row.is_multiple_of(10) { Emotion::Disgust } else { Emotion::Happy };
         let training =

@@ -1,18 +1,21 @@
-//! What a face is to answer: its label or the votes on it, smoothed, weighted by class.
+//! Soft targets: the label of a face or the votes on it, smoothed and weighted by class.
 
 use fer_model::{Emotion, NetworkSpec};
 
 use crate::data::dataset::Sample;
 use crate::training::config::ClassWeights;
 
+/// Makes the soft targets of the training rows.
 pub struct Targets {
     labels: Vec<Emotion>,
     smoothing: f32,
-    /// A factor for each label.
+    /// Factor on the loss of each label.
     weights: Vec<f32>,
 }
 
 impl Targets {
+    /// `smoothing` is the probability mass that is spread evenly over the labels; the frequencies of the classes are counted
+    /// in `training`.
     pub fn new(
         spec: &NetworkSpec,
         smoothing: f64,
@@ -34,19 +37,19 @@ impl Targets {
         Self { labels, smoothing: smoothing as f32, weights }
     }
 
-    /// One weight of the log-probability for each of the network's labels.
+    /// The soft target of a sample, one value for each label of the network.
     pub fn row(&self, sample: &Sample) -> Vec<f32> {
-        let share = |emotion: Emotion| match sample.votes {
+        let vote = |emotion: Emotion| match sample.votes {
             Some(votes) => votes[emotion.index()],
             None => f32::from(u8::from(sample.label == emotion)),
         };
-        // Votes for emotions that the network does not tell apart do not count.
-        let sum: f32 = self.labels.iter().map(|&emotion| share(emotion)).sum();
+        // Votes for emotions that are not among the labels do not count.
+        let sum: f32 = self.labels.iter().map(|&emotion| vote(emotion)).sum();
         let floor = self.smoothing / self.labels.len() as f32;
         let weighted = self.labels.iter().zip(&self.weights).map(|(&emotion, weight)| {
-            let share =
-                if sum > 0.0 { share(emotion) / sum } else { f32::from(u8::from(sample.label == emotion)) };
-            weight * (floor + (1.0 - self.smoothing) * share)
+            let target =
+                if sum > 0.0 { vote(emotion) / sum } else { f32::from(u8::from(sample.label == emotion)) };
+            weight * (floor + (1.0 - self.smoothing) * target)
         });
         weighted.collect()
     }
@@ -76,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn votes_replace_the_label_and_forget_what_the_network_does_not_know() {
+    fn votes_replace_the_label_except_for_emotions_that_are_no_labels() {
         let votes = [0.25, 0.5, 0.0, 0.25, 0.0, 0.0, 0.0];
         let happy = sample(Emotion::Happy, Some(votes));
         assert_eq!(Targets::new(&spec(CNN6), 0.0, None, &[]).row(&happy), votes);

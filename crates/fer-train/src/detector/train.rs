@@ -11,7 +11,7 @@ use fer_engine::Engine;
 use fer_model::file::write_atomically;
 use fer_model::onnx;
 use fer_model::weights::Weights;
-use fer_network::Network;
+use fer_network::{Network, Replica, mix};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -28,7 +28,6 @@ use crate::training::device::Compute;
 use crate::training::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use crate::training::schedule::{cosine, warm_up};
 use crate::training::shards::{Shards, host, images};
-use crate::training::train::mix;
 
 /// Steps between two checkpoints, and between two lines.
 const CHECKPOINT_STEPS: usize = 500;
@@ -200,8 +199,8 @@ impl Run<'_> {
         let (steps, batch) = (self.of.steps, self.of.batch_size);
         let (mut sums, mut since, mut counted) = (Sums::default(), Instant::now(), 0);
         for step in first..steps {
-            self.compute.device.seed(mix([seed, step as u64, u64::MAX]));
-            let (gradients, parts) = shards.step(&network, batch, |network, range, device| {
+            let dropout = mix([seed, step as u64, u64::MAX]);
+            let (gradients, parts) = shards.step(&network, dropout, batch, |network, range, device| {
                 let drawn = range.map(|place| {
                     let mut random = StdRng::seed_from_u64(mix([seed, step as u64, place as u64]));
                     samples.draw(place, &mut random)
@@ -244,7 +243,7 @@ impl Run<'_> {
     }
 
     /// The multi-task loss of some crops, its share of the mini-batch's mean.
-    fn loss(&self, network: &Network, drawn: &[Sample], device: &Device) -> (Tensor<1>, Sums) {
+    fn loss(&self, network: &Replica, drawn: &[Sample], device: &Device) -> (Tensor<1>, Sums) {
         let share = drawn.len() as f64 / self.of.batch_size as f64;
         let pixels = drawn.iter().flat_map(|sample| sample.pixels.iter().copied()).collect();
         let mut outputs = network.forward(images(pixels, self.of.network.input(), device)).into_iter();

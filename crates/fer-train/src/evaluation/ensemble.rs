@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::evaluation::evaluate::{private_scorings, set_private_scorings};
-use crate::training::train::SNAPSHOTS_FOLDER;
+use crate::training::run_folder::SNAPSHOTS_FOLDER;
 
 /// A bundle that was joined from others.
 #[derive(Serialize)]

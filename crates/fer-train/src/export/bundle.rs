@@ -70,7 +70,7 @@ pub fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<Option<f32>
 
 fn write_bundle(bundle: &Bundle, dtype: WeightsDtype, max_difference: f32, out: &Path) -> Result<f32> {
     BundleBuilder { dtype, ..bundle.to_builder() }.write(out).context("cannot write the bundle")?;
-    let difference = difference(&logits(&crate::open_bundle(out)?)?, &logits(bundle)?);
+    let difference = difference(&logits(&crate::open::open_bundle(out)?)?, &logits(bundle)?);
     ensure!(difference <= max_difference, "the new bundle's logits differ by {difference}");
     Ok(difference)
 }

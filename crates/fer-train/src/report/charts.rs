@@ -12,7 +12,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use crate::evaluation::metrics::Metrics;
-use crate::training::checkpoint::EpochReport;
+use crate::training::state::EpochReport;
 
 /// Width and height of a chart in pixels.
 const SIZE: (u32, u32) = (760, 440);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::report::{charts, folder};
-use crate::training::checkpoint::{EpochReport, best};
+use crate::training::state::{EpochReport, best};
 
 /// A run's name and its epochs so far.
 pub struct RunHistory {

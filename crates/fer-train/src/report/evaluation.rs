@@ -13,8 +13,8 @@ use crate::evaluation::metrics::Metrics;
 use crate::evaluation::split::Split;
 use crate::report::sheet::Sheet;
 use crate::report::{charts, folder};
+use crate::training::run_folder::{BUNDLE_FOLDER, SNAPSHOTS_FOLDER};
 use crate::training::shards::most_probable;
-use crate::training::train::{BUNDLE_FOLDER, SNAPSHOTS_FOLDER};
 
 /// Wrong predictions that are shown, the most confident ones.
 const SHOWN: usize = 40;

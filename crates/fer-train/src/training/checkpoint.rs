@@ -1,7 +1,7 @@
 //! What a run needs to go on after a kill, in one file that is always whole.
 //!
-//! `checkpoint.safetensors` holds the weights, their moving average, the optimiser's state and, as metadata, the run's.
-//! One file, because two could be of different steps.
+//! `checkpoint.safetensors` holds the weights, their moving average and the optimiser's state. Its metadata holds where the
+//! run stands and the settings that it was started with. It is one file, because two files could be of different steps.
 
 use std::path::Path;
 
@@ -11,80 +11,34 @@ use fer_model::spec::Architecture;
 use fer_model::weights::{
     Array, Arrays, Metadata, Weights, WeightsDtype, read_arrays, read_metadata, write_arrays_with,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::training::optimizer::OptimizerState;
+use crate::training::settings::difference;
 
-/// What one epoch came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochReport {
-    /// Counted from 1.
-    pub epoch: usize,
-    /// Mean over the augmented training faces, with label smoothing.
-    pub training_loss: f64,
-    /// On augmented faces, in training mode.
-    pub training_accuracy: f64,
-    /// On the validation faces, single pass.
-    pub validation_accuracy: f64,
-    /// Mean cross-entropy on them, without smoothing or class weights.
-    pub validation_loss: f64,
-    /// At its last step.
-    pub learning_rate: f64,
-    /// Training only.
-    pub images_per_second: f64,
-    /// Share of that time in which faces were augmented and preprocessed.
-    #[serde(default)]
-    pub data_share: f64,
-}
-
-/// Where a run stands. Shuffle order, views and dropout follow from seed, epoch and step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunState {
-    /// Finished epochs.
-    pub epoch: usize,
-    /// Finished steps of the epoch under way.
-    pub step: usize,
-    /// Sum of its losses so far.
-    pub loss: f64,
-    /// Right answers so far.
-    pub correct: usize,
-    /// Seconds of training so far in it.
-    pub seconds: f64,
-    /// Of them, how many the faces took until they were in the network; a mean over the shards.
-    #[serde(default)]
-    pub data_seconds: f64,
-    /// Finished epochs' figures.
-    pub history: Vec<EpochReport>,
-}
-
-impl RunState {
-    /// The epoch with the highest validation accuracy, the first of equals.
-    pub fn best(&self) -> Option<&EpochReport> {
-        best(&self.history)
-    }
-}
-
-/// The epoch with the highest validation accuracy, the first of equals.
-pub fn best(history: &[EpochReport]) -> Option<&EpochReport> {
-    history
-        .iter()
-        .reduce(|best, next| if next.validation_accuracy > best.validation_accuracy { next } else { best })
-}
-
-/// `S` is where the run stands: [`RunState`] for an emotion network.
+/// A run between two steps. `S` says where it stands: [`RunState`](crate::training::state::RunState) for an emotion
+/// network.
 pub struct Checkpoint<S> {
+    /// Where the run stands.
     pub state: S,
+    /// Weights and running statistics of the network.
     pub weights: Weights,
-    /// Exponential moving average of the weights, where the run keeps one.
+    /// Exponential moving average of the weights, if the run keeps one.
     pub average: Option<Weights>,
+    /// State of the optimiser.
     pub optimizer: OptimizerState,
 }
 
+/// Name of the file in the folder of a run.
 pub const FILE: &str = "checkpoint.safetensors";
 
 impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
-    pub fn write(&self, folder: &Path, config: &impl Serialize) -> Result<()> {
+    /// Writes the file into the folder of the run. The previous one stays until the new one is whole.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, folder: &Path, settings: &impl Serialize) -> Result<()> {
         let optimizer: Vec<_> = self
             .optimizer
             .iter()
@@ -101,7 +55,7 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         let arrays: Vec<(String, Array)> = weights.into_iter().chain(average).chain(optimizer).collect();
         let metadata = Metadata::from([
             ("state".to_owned(), serde_json::to_string(&self.state)?),
-            ("config".to_owned(), serde_json::to_string(config)?),
+            ("config".to_owned(), serde_json::to_string(settings)?),
         ]);
         let arrays = arrays.iter().map(|(name, array)| (name.clone(), array));
         let bytes = write_arrays_with(arrays, WeightsDtype::F32, metadata)?;
@@ -110,31 +64,29 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
             .with_context(|| format!("cannot write {}; the previous checkpoint is unharmed", path.display()))
     }
 
-    /// `config` must be the one that the run was started with.
-    pub fn read<C: DeserializeOwned + PartialEq>(
+    /// Reads the file in the folder of the run.
+    ///
+    /// # Errors
+    /// If it cannot be read, or if the run was started with other settings; the error says which one differs.
+    pub fn read<C: Serialize + DeserializeOwned + PartialEq>(
         folder: &Path,
         architecture: &Architecture,
-        config: &C,
+        settings: &C,
     ) -> Result<Self> {
         let path = folder.join(FILE);
         let data = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&data, architecture, config)
+        Self::parse(&data, architecture, settings)
             .with_context(|| format!("cannot resume from {}", path.display()))
     }
 
-    fn parse<C: DeserializeOwned + PartialEq>(
+    fn parse<C: Serialize + DeserializeOwned + PartialEq>(
         data: &[u8],
         architecture: &Architecture,
-        config: &C,
+        settings: &C,
     ) -> Result<Self> {
         let metadata = read_metadata(data)?;
         let entry = |name: &str| metadata.get(name).ok_or_else(|| anyhow!("its metadata has no '{name}'"));
-        let trained: C = serde_json::from_str(entry("config")?)?;
-        if trained != *config {
-            bail!(
-                "the run was started with another configuration; leave the overrides away or give a new --name"
-            );
-        }
+        require_same(entry("config")?, settings)?;
         let state = serde_json::from_str(entry("state")?)?;
         let (mut weights, mut average, mut optimizer) = (Arrays::new(), Arrays::new(), OptimizerState::new());
         for (name, array) in read_arrays(data, |_| true)? {
@@ -155,4 +107,19 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         let average = if average.is_empty() { None } else { Some(Weights::new(architecture, average)?) };
         Ok(Self { state, weights: Weights::new(architecture, weights)?, average, optimizer })
     }
+}
+
+/// Compares settings with those in a checkpoint.
+fn require_same<C: Serialize + DeserializeOwned + PartialEq>(stored: &str, settings: &C) -> Result<()> {
+    let stored: C = serde_json::from_str(stored).context(
+        "it does not hold all settings of the run, because an earlier version wrote it; give a new --name",
+    )?;
+    if stored == *settings {
+        return Ok(());
+    }
+    let difference = difference(&stored, settings)?.unwrap_or_default();
+    bail!(
+        "the run was started with another configuration: {difference}. Undo the change to continue the run, or give a \
+         new --name"
+    )
 }

@@ -1,4 +1,4 @@
-//! What a training run is: read from `configs/training/*.json`, overridden on the command line, checked once.
+//! The configuration of a training run: read from `configs/training/*.json`, overridden on the command line, checked once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,13 @@ use crate::training::optimizer::OptimizerConfig;
 use crate::training::schedule::Schedule;
 use crate::training::teacher::Teacher;
 
+/// Configuration of a training run of an emotion network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// The architecture's JSON.
+    /// File of the network specification.
     pub model: PathBuf,
-    /// Weights to start from, see [`crate::training::initial`]; fresh ones if not given.
+    /// Weights to start from, see [`crate::training::initial`]; random ones if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
     /// The FER-2013 CSV.
@@ -28,64 +29,67 @@ pub struct TrainingConfig {
     /// FER-2013.
     #[serde(default, deserialize_with = "crop_with_defaults")]
     pub crop: CropRule,
-    /// FER+ votes, a row for each of the data's: what training rows are to answer instead of their label.
+    /// FER+ votes, one row for each row of the data. They replace the labels of the training rows as soft targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// A bundle whose answers to the training rows are learned beside their labels.
+    /// A bundle whose probabilities become part of the soft targets of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Teacher>,
-    /// Leaves training rows out that stand in PublicTest or PrivateTest too, see `fer-train audit`.
+    /// Leaves out training rows that have a copy in PublicTest or PrivateTest, see `fer-train audit`.
     #[serde(default)]
     pub leave_out_copies: bool,
-    /// Which faces choose the best epoch.
+    /// The faces that choose the best epoch.
     #[serde(default)]
     pub validation: Validation,
     /// Passes over the training rows.
     pub epochs: usize,
-    /// Faces a step; an incomplete last mini-batch is left out, shuffled in again next epoch.
+    /// Faces per step. An incomplete last mini-batch of an epoch is left out.
     pub batch_size: usize,
+    /// Optimiser and its constants.
     pub optimizer: OptimizerConfig,
-    /// Peak of the schedule.
+    /// Peak learning rate.
     pub learning_rate: f64,
     /// Steps in which the rate rises in a line to its peak.
     #[serde(default)]
     pub warmup_steps: usize,
+    /// How the rate falls after the warm-up.
     pub schedule: Schedule,
-    /// Largest norm of the gradient over all parameters; longer ones are scaled down to it.
+    /// Largest norm of the gradient over all parameters; larger gradients are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_clip: Option<f64>,
-    /// Decay of the weights' exponential moving average, which is then what is validated and kept.
+    /// Decay of the exponential moving average of the weights. If given, the average is what is validated and kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Ends the run after so many epochs without a better validation accuracy.
+    /// Ends the run after this many epochs without a better validation accuracy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
     /// Probability mass spread evenly over the classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Bundles kept from the ends of so many even parts of the run, for `fer-train ensemble`.
+    /// Number of bundles to keep for `fer-train ensemble`, from the ends of equal parts of the run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub snapshots: usize,
-    /// Factors of the classes' losses.
+    /// Factors on the losses of the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
-    /// Random views of the faces.
+    /// Random changes to the faces.
     pub augmentation: Augmentation,
-    /// Weights, order, views and dropout follow from it.
+    /// Initial weights, order of the rows, augmentation and dropout follow from it.
     pub seed: u64,
 }
 
-/// Which faces choose the best epoch, reduce the rate and stop the run.
+/// The faces that choose the best epoch, reduce the rate on a plateau and stop the run early.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Validation {
-    /// The competition's public test; all training rows train.
+    /// The public test of the competition; all training rows train.
     #[default]
     PublicTest,
-    /// This share of each class of the training rows, drawn by the run's seed; the others train.
+    /// A fraction of each class of the training rows, drawn by the seed; the other rows train.
     Stratified {
-        #[serde(default = "a_fifth")]
-        share: f64,
+        /// Above 0 and below 1.
+        #[serde(rename = "share", default = "a_fifth")]
+        fraction: f64,
     },
 }
 
@@ -115,7 +119,7 @@ fn a_fifth() -> f64 {
 }
 
 impl Validation {
-    /// The name of its score in the bundle.
+    /// Name of the score in the bundle.
     pub fn name(&self) -> &'static str {
         match self {
             Self::PublicTest => "PublicTest",
@@ -124,19 +128,22 @@ impl Validation {
     }
 }
 
-/// Factors of the classes' losses.
+/// Factors on the losses of the classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassWeights {
-    /// Inverse to how often a class occurs, one on average over the faces.
+    /// Inversely proportional to the frequency of a class, and 1 on average over the faces.
     Balanced,
-    /// By emotion; one where it is not named.
+    /// By emotion; 1 for emotions that are not named.
     Each(BTreeMap<Emotion, f64>),
 }
 
 impl TrainingConfig {
-    /// Reads a file; each of `overrides`, `key=value` with a dot between nested keys and a value in JSON (or plain
-    /// text), replaces a field.
+    /// Reads a file. Each of `overrides` replaces a field: `key=value` with dots between nested keys, where the value is JSON
+    /// or plain text.
+    ///
+    /// # Errors
+    /// Names the file or the override, and what is wrong with it.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -148,6 +155,10 @@ impl TrainingConfig {
         serde_json::from_value(json).with_context(wrong)
     }
 
+    /// Checks the ranges of all fields.
+    ///
+    /// # Errors
+    /// Names the field and the range.
     pub fn check(&self) -> Result<()> {
         ensure!(self.epochs > 0, "epochs is 0; expected at least 1");
         ensure!(self.batch_size > 1, "batch_size is {}; expected at least 2", self.batch_size);
@@ -171,10 +182,10 @@ impl TrainingConfig {
             self.snapshots,
             self.epochs
         );
-        if let Validation::Stratified { share } = self.validation {
+        if let Validation::Stratified { fraction } = self.validation {
             ensure!(
-                share > 0.0 && share < 1.0,
-                "validation.share is {share}; expected between 0 and 1, without both"
+                fraction > 0.0 && fraction < 1.0,
+                "validation.share is {fraction}; expected above 0 and below 1"
             );
         }
         if let Some(ClassWeights::Each(weights)) = &self.class_weights {
@@ -189,24 +200,24 @@ impl TrainingConfig {
     }
 }
 
-/// Puts a value at a path of keys.
+/// Sets the field that an override names.
 fn set(json: &mut serde_json::Value, given: &str) -> Result<()> {
     let (path, value) = given
         .split_once('=')
         .with_context(|| format!("--set {given}: expected key=value, such as optimizer.momentum=0.95"))?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned()));
-    let mut place = json;
+    let mut field = json;
     for key in path.split('.') {
-        if !place.is_object() {
-            *place = serde_json::json!({});
+        if !field.is_object() {
+            *field = serde_json::json!({});
         }
-        place = place
+        field = field
             .as_object_mut()
-            .unwrap_or_else(|| unreachable!("made one just above"))
+            .unwrap_or_else(|| unreachable!("it was made an object just above"))
             .entry(key)
             .or_insert(serde_json::Value::Null);
     }
-    *place = value;
+    *field = value;
     Ok(())
 }
 
@@ -251,7 +262,7 @@ mod tests {
         .unwrap();
         assert_eq!((changed.epochs, changed.augmentation.flip), (3, 0.0));
         assert!(matches!(changed.optimizer, OptimizerConfig::Adam { beta_1: 0.9, .. }));
-        assert_eq!(changed.validation, Validation::Stratified { share: 0.2 });
+        assert_eq!(changed.validation, Validation::Stratified { fraction: 0.2 });
         assert_eq!(changed.class_weights, Some(ClassWeights::Balanced));
         assert_eq!(changed.model, Path::new("other.json"));
         assert_eq!(config().crop, CropRule::default());
@@ -276,13 +287,13 @@ mod tests {
         assert!(wrong(|c| c.batch_size = 0).contains("batch_size is 0"));
         assert!(wrong(|c| c.ema = Some(1.0)).contains("ema is 1"));
         let teacher = |c: &mut TrainingConfig| {
-            c.teacher = Some(Teacher { bundle: PathBuf::new(), share: 1.5, temperature: 1.0 });
+            c.teacher = Some(Teacher { bundle: PathBuf::new(), weight: 1.5, temperature: 1.0 });
         };
         assert!(wrong(teacher).contains("teacher.share is 1.5"));
         assert!(wrong(|c| c.snapshots = 7).contains("snapshots is 7, which does not divide the 36 epochs"));
         assert!(wrong(|c| c.augmentation.scale = 2.0).contains("augmentation.scale is 2"));
         assert!(wrong(|c| c.augmentation.mixup = -1.0).contains("augmentation.mixup is -1"));
-        assert!(wrong(|c| c.validation = Validation::Stratified { share: 1.0 }).contains("share is 1"));
+        assert!(wrong(|c| c.validation = Validation::Stratified { fraction: 1.0 }).contains("share is 1"));
         let weights = |c: &mut TrainingConfig| {
             c.class_weights = Some(ClassWeights::Each(BTreeMap::from([(Emotion::Sad, 0.0)])));
         };

@@ -1,5 +1,5 @@
-//! Exponential moving average of a network's weights, running statistics included (Polyak & Juditsky 1992; the
-//! warm-up of the decay is TensorFlow's).
+//! Exponential moving average of the weights of a network, running statistics included (Polyak & Juditsky 1992). The decay
+//! warms up as in TensorFlow.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -8,13 +8,15 @@ use fer_model::spec::Architecture;
 use fer_model::weights::Weights;
 use fer_network::Network;
 
+/// The average of the weights after every update so far.
 pub struct Ema {
     decay: f64,
-    /// On the plain device.
+    /// The averaged network, on the device without autodiff.
     network: Network,
 }
 
 impl Ema {
+    /// An average that starts at `weights`. `decay` is the weight of the old average in an update, 0 to 1.
     pub fn new(decay: f64, architecture: &Architecture, weights: &Weights, device: &Device) -> Self {
         Self { decay, network: Network::new(architecture, weights, device) }
     }
@@ -24,7 +26,7 @@ impl Ema {
         &self.network
     }
 
-    /// Takes in the weights after an update; `number` counts the updates from 0.
+    /// Adds the weights after an update to the average; `number` counts the updates from 0.
     pub fn update(&mut self, network: &Network, number: usize) {
         struct Collect(GradientsParams);
         impl ModuleVisitor for Collect {
@@ -68,7 +70,7 @@ mod tests {
         let device = Device::flex();
         let newest = Network::new(architecture, &second, &device.clone().autodiff());
         let mut ema = Ema::new(0.75, architecture, &first, &device);
-        // The first update still has the warm-up's decay of 0.1.
+        // The decay of the first update is 0.1, because it warms up.
         ema.update(&newest, 0);
         ema.update(&newest, 1000);
         let average = ema.network().weights(architecture).unwrap();
@@ -80,6 +82,6 @@ mod tests {
                 assert!((average - expected).abs() < 1e-5, "{name}: {average} is not {expected}");
             }
         }
-        assert_eq!(newest.weights(architecture).unwrap(), second, "the network itself stays as it was");
+        assert_eq!(newest.weights(architecture).unwrap(), second, "the network itself does not change");
     }
 }

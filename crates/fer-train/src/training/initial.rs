@@ -1,4 +1,4 @@
-//! Weights to start from: fresh ones, a bundle's, or a pretrained MobileNetV2 under torchvision's names.
+//! Weights to start from: those of a bundle, or of a pretrained MobileNetV2 under the names of torchvision.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,24 +8,28 @@ use fer_model::NetworkSpec;
 use fer_model::spec::{LayerSpec, Step};
 use fer_model::weights::{Arrays, Weights, read_arrays};
 
-/// What a file gave to a network.
+/// Weights from a file, and what did not match.
 #[derive(Debug)]
 pub struct Initial {
+    /// All weights of the network.
     pub weights: Weights,
-    /// Tensors of the network that the file does not have: fresh.
+    /// Names of the tensors that the file does not have; they are random.
     pub missing: Vec<String>,
-    /// Tensors of the file that the network has no place for.
+    /// Names of the file's tensors that the network does not have.
     pub unused: Vec<String>,
 }
 
-/// `seed` is for what is fresh.
+/// Reads a safetensors file. Tensors that it does not have are drawn by `seed`.
+///
+/// # Errors
+/// If the file cannot be read, or if it does not fit the network.
 pub fn read(path: &Path, spec: &NetworkSpec, seed: u64) -> Result<Initial> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes, spec, seed).with_context(|| format!("{} does not start a {}", path.display(), spec.name()))
 }
 
 fn parse(bytes: &[u8], spec: &NetworkSpec, seed: u64) -> Result<Initial> {
-    // PyTorch's counter beside the running statistics; an integer, which no network here needs.
+    // PyTorch stores an integer counter with the running statistics, which no network here needs.
     let arrays = read_arrays(bytes, |name| !name.ends_with("num_batches_tracked"))?;
     if !arrays.keys().any(|name| name.starts_with("features.")) {
         let weights = Weights::new(spec.architecture(), arrays)?;
@@ -54,9 +58,9 @@ fn parse(bytes: &[u8], spec: &NetworkSpec, seed: u64) -> Result<Initial> {
     Ok(Initial { weights: Weights::new(spec.architecture(), found)?, missing, unused })
 }
 
-/// Names of torchvision's `mobilenet_v2` (its layers with numbers) to ours. There a convolution with batch norm and
-/// activation, and an inverted residual, is one of the `features`; in the residual the last convolution has no
-/// activation, and it and its norm stand for themselves. Its classifier has no place: the head stays fresh.
+/// Maps the layer names of torchvision's `mobilenet_v2` to ours. Each of its `features` is a convolution with batch norm and
+/// activation, or an inverted residual. The last convolution of a residual has no activation, so it and its norm have
+/// numbers of their own. Its classifier is left out: the head starts with random weights.
 fn torchvision_places(steps: &[Step]) -> BTreeMap<String, String> {
     let mut places = BTreeMap::new();
     let (mut feature, mut rest) = (0, steps);
@@ -110,7 +114,7 @@ mod tests {
         NetworkSpec::from_json(include_str!("../../../../configs/models/mobilenet-v2.json")).unwrap()
     }
 
-    /// A batch norm's four tensors of so many channels, all holding `value`.
+    /// The four tensors of a batch norm, filled with `value`.
     fn norm(file: &mut Arrays, name: &str, channels: usize, value: f32) {
         for role in ["weight", "bias", "running_mean", "running_var"] {
             let array = Array { shape: vec![channels], values: vec![value; channels] };
@@ -123,7 +127,7 @@ mod tests {
         file.insert(format!("{name}.weight"), Array { shape: shape.to_vec(), values });
     }
 
-    /// torchvision's `mobilenet_v2().state_dict()`: names and shapes; each convolution holds its own number.
+    /// Names and shapes of torchvision's `mobilenet_v2().state_dict()`; each convolution is filled with its number.
     fn torchvision() -> Arrays {
         let mut file = Arrays::new();
         let mut count = 0.0;
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn torchvisions_names_find_their_places_and_the_head_stays_fresh() {
         let file = torchvision();
-        assert_eq!(file.len(), 52 * 5 + 2, "as many as torchvision has, without its counters");
+        assert_eq!(file.len(), 52 * 5 + 2, "the number of torchvision's tensors without its counters");
         let Initial { weights, missing, unused } = parse(&bytes(&file), &spec(), 9).unwrap();
         assert_eq!(unused, ["classifier.1.bias", "classifier.1.weight"]);
         let head =

@@ -1,7 +1,7 @@
-//! The optimisers, with weight decay on everything but biases and batch-norm scales.
+//! The optimisers, with weight decay on everything except biases and batch-norm scales.
 //!
-//! burn's own optimisers restore their state on the default device, which may be a GPU that is not there; and our
-//! parameter ids follow from the spec, so the state is simply one or two tensors a parameter.
+//! burn's own optimisers restore their state on the default device, which may be an absent GPU. Here the state is one or two
+//! tensors per parameter, because parameter ids follow from the specification.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,37 +18,44 @@ use serde::{Deserialize, Serialize};
 pub enum OptimizerConfig {
     /// Stochastic gradient descent with momentum (Sutskever et al. 2013, as PyTorch formulates it).
     Sgd {
+        /// Weight of the previous velocity.
         #[serde(default = "momentum")]
         momentum: f64,
-        /// Looks ahead by the momentum.
+        /// Whether to use Nesterov's momentum.
         #[serde(default = "yes")]
         nesterov: bool,
-        /// L2, as part of the gradient.
+        /// L2 penalty, added to the gradient.
         #[serde(default)]
         weight_decay: f64,
     },
     /// Kingma & Ba 2015.
     Adam {
+        /// Decay of the first moment.
         #[serde(default = "beta_1")]
         beta_1: f64,
+        /// Decay of the second moment.
         #[serde(default = "beta_2")]
         beta_2: f64,
+        /// Added to the root of the second moment.
         #[serde(default = "epsilon")]
         epsilon: f64,
-        /// L2, as part of the gradient.
+        /// L2 penalty, added to the gradient.
         #[serde(default)]
         weight_decay: f64,
     },
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
     #[serde(rename = "adamw")]
     AdamW {
+        /// Decay of the first moment.
         #[serde(default = "beta_1")]
         beta_1: f64,
+        /// Decay of the second moment.
         #[serde(default = "beta_2")]
         beta_2: f64,
+        /// Added to the root of the second moment.
         #[serde(default = "epsilon")]
         epsilon: f64,
-        /// Share of a weight that is taken off it, times the learning rate.
+        /// Fraction by which a weight shrinks, multiplied by the learning rate.
         #[serde(default = "decoupled_decay")]
         weight_decay: f64,
     },
@@ -79,8 +86,12 @@ fn decoupled_decay() -> f64 {
 }
 
 impl OptimizerConfig {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the field and the range.
     pub fn check(&self) -> Result<()> {
-        let share = |name: &str, value: f64| {
+        let fraction = |name: &str, value: f64| {
             if (0.0..1.0).contains(&value) {
                 return Ok(());
             }
@@ -88,14 +99,14 @@ impl OptimizerConfig {
         };
         match *self {
             Self::Sgd { momentum, weight_decay, .. } => {
-                share("momentum", momentum)?;
-                share("weight_decay", weight_decay)
+                fraction("momentum", momentum)?;
+                fraction("weight_decay", weight_decay)
             }
             Self::Adam { beta_1, beta_2, epsilon, weight_decay }
             | Self::AdamW { beta_1, beta_2, epsilon, weight_decay } => {
-                share("beta_1", beta_1)?;
-                share("beta_2", beta_2)?;
-                share("weight_decay", weight_decay)?;
+                fraction("beta_1", beta_1)?;
+                fraction("beta_2", beta_2)?;
+                fraction("weight_decay", weight_decay)?;
                 if epsilon.is_finite() && epsilon > 0.0 {
                     return Ok(());
                 }
@@ -105,10 +116,11 @@ impl OptimizerConfig {
     }
 }
 
-/// By place (velocity or first moment 0, second moment 1) and parameter id: shape and values, as a checkpoint stores
-/// them.
+/// Shapes and values of the moments, as a checkpoint stores them. The key is the moment (0 for velocity or first moment, 1
+/// for the second moment) and the parameter id.
 pub type OptimizerState = BTreeMap<(usize, u64), (Vec<usize>, Vec<f32>)>;
 
+/// An optimiser with its state.
 pub struct Optimizer {
     config: OptimizerConfig,
     undecayed: HashSet<ParamId>,
@@ -116,13 +128,14 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
+    /// An optimiser without state.
     pub fn new(network: &Network, config: OptimizerConfig) -> Self {
         let undecayed = network.rank_one_parameters().into_iter().collect();
         Self { config, undecayed, moments: [GradientsParams::new(), GradientsParams::new()] }
     }
 
-    /// One update of every parameter that has a gradient. `number` counts the updates from 0. Gradients are scaled
-    /// down to `clip` where their norm over all parameters is larger.
+    /// Updates every parameter that has a gradient. `number` counts the updates from 0. If the norm of the gradients over all
+    /// parameters is larger than `clip`, they are scaled down to it.
     pub fn step(
         &mut self,
         network: Network,
@@ -138,6 +151,7 @@ impl Optimizer {
         network.map(&mut Update { optimizer: self, gradients, factor, learning_rate, number })
     }
 
+    /// The state, for a checkpoint.
     pub fn state(&self, network: &Network) -> OptimizerState {
         struct Collect<'a>(&'a [GradientsParams; 2], OptimizerState);
         impl ModuleVisitor for Collect<'_> {
@@ -156,7 +170,10 @@ impl Optimizer {
         collect.1
     }
 
-    /// Takes up a stored state; entries whose shape is another parameter's are refused.
+    /// Restores a stored state.
+    ///
+    /// # Errors
+    /// If an entry does not fit the parameters of the network.
     pub fn restore(&mut self, network: &Network, stored: OptimizerState, device: &Device) -> Result<()> {
         struct Restore<'a> {
             moments: &'a mut [GradientsParams; 2],
@@ -184,7 +201,7 @@ impl Optimizer {
         network.visit(&mut restore);
         match (restore.wrong, restore.stored.keys().next()) {
             (Some(message), _) => bail!("the optimiser's state: {message}"),
-            (None, Some((_, id))) => bail!("the optimiser's state: {id} is no parameter"),
+            (None, Some((_, id))) => bail!("the optimiser's state: {id} is not a parameter"),
             (None, None) => Ok(()),
         }
     }
@@ -226,14 +243,14 @@ impl ModuleMapper for Update<'_> {
         if self.factor < 1.0 {
             gradient = gradient.mul_scalar(self.factor);
         }
-        let value = self.moved(id, tensor.inner(), gradient);
+        let value = self.updated(id, tensor.inner(), gradient);
         Param::from_mapped_value(id, Tensor::from_inner(value).require_grad(), mapper)
     }
 }
 
 impl Update<'_> {
-    /// The parameter's value after the step.
-    fn moved<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, gradient: Tensor<D>) -> Tensor<D> {
+    /// The value of a parameter after the step.
+    fn updated<const D: usize>(&mut self, id: ParamId, value: Tensor<D>, gradient: Tensor<D>) -> Tensor<D> {
         let decays = !self.optimizer.undecayed.contains(&id);
         let with_l2 = |gradient: Tensor<D>, weight_decay: f64| {
             if decays && weight_decay > 0.0 {
@@ -267,7 +284,7 @@ impl Update<'_> {
         }
     }
 
-    /// The first moment over the root of the second, both without the bias towards the zeros that they start from.
+    /// The first moment divided by the root of the second, both corrected for their bias towards the initial zeros.
     fn adam<const D: usize>(
         &mut self,
         id: ParamId,
@@ -298,7 +315,7 @@ mod tests {
     use fer_model::spec::Architecture;
     use fer_model::weights::{Array, Weights};
 
-    /// Two weights and a bias that learn `f(x) = 2·x₀ − 3·x₁ + 1` from a fixed batch; the values after some steps.
+    /// The values of two weights and a bias after some steps that fit `f(x) = 2·x₀ − 3·x₁ + 1` to a fixed batch.
     fn after(steps: usize, config: &OptimizerConfig, clip: Option<f64>) -> Vec<f32> {
         let architecture: Architecture = serde_json::from_str(
             r#"{"input": {"channels": 1, "height": 1, "width": 2}, "layers": [{"kind": "flatten"}],
@@ -320,7 +337,7 @@ mod tests {
             let gradients = (distance.clone() * distance).sum().backward();
             let gradients = GradientsParams::from_grads(gradients, &network);
             network = optimizer.step(network, gradients, 0.05, number, clip);
-            // A checkpoint in between changes nothing.
+            // A checkpoint between two steps changes nothing.
             let state = optimizer.state(&network);
             optimizer = Optimizer::new(&network, config.clone());
             optimizer.restore(&network, state, &Device::flex()).unwrap();
@@ -333,8 +350,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    /// The expected values are PyTorch's (2.9, float64) on the same function; its weight decay was given to the
-    /// weights alone.
+    /// The expected values are those of PyTorch 2.9 in float64 on the same function, with weight decay only on the weights.
     #[test]
     fn steps_are_those_of_pytorch() {
         for (json, clip, expected) in [

@@ -1,5 +1,5 @@
-//! What is seen of a training run: on a terminal a dashboard below the lines of the epochs, else the lines alone, or a
-//! JSON object for each.
+//! The display of a training run: on a terminal a dashboard below one line per epoch, otherwise only the lines, or one JSON
+//! object per epoch.
 
 use std::io::{IsTerminal, Stdout, stdout};
 use std::time::{Duration, Instant};
@@ -13,26 +13,33 @@ use ratatui::text::Line;
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Widget};
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
-use crate::training::checkpoint::{EpochReport, RunState};
 use crate::training::config::TrainingConfig;
+use crate::training::state::{EpochReport, RunState};
 
-/// Rows of the terminal below the lines.
+/// Height of the dashboard in rows of the terminal.
 const ROWS: u16 = 16;
 
-/// Between two pictures of the dashboard.
+/// Least time between two frames of the dashboard.
 const FRAME: Duration = Duration::from_millis(200);
 
 const TRAINING: Color = Color::Yellow;
 const VALIDATION: Color = Color::Cyan;
 
+/// How a run reports its progress.
 pub enum Progress {
+    /// One line per epoch.
     Lines,
+    /// One JSON object per epoch.
     Json,
+    /// One line per epoch above a dashboard.
     Dashboard(Box<Dashboard>),
 }
 
 impl Progress {
-    /// A dashboard if somebody is there to look at it.
+    /// The JSON display, or a dashboard if standard output is a terminal, or lines.
+    ///
+    /// # Errors
+    /// If the terminal cannot be drawn on.
     pub fn open(json: bool, title: &str, config: &TrainingConfig, steps: usize) -> Result<Self> {
         if json {
             return Ok(Self::Json);
@@ -56,7 +63,7 @@ impl Progress {
         })))
     }
 
-    /// After every step.
+    /// Reports a step and its learning rate.
     pub fn step(&mut self, state: &RunState, rate: f64) {
         if let Self::Dashboard(dashboard) = self {
             dashboard.view.rate = rate;
@@ -64,7 +71,10 @@ impl Progress {
         }
     }
 
-    /// After every epoch; `line` says it to people.
+    /// Reports an epoch; `line` is its text.
+    ///
+    /// # Errors
+    /// If the terminal cannot be drawn on.
     pub fn epoch(&mut self, report: &EpochReport, line: &str) -> Result<()> {
         if let Self::Json = self {
             println!("{}", serde_json::to_string(report)?);
@@ -72,7 +82,10 @@ impl Progress {
         self.say(line)
     }
 
-    /// To people alone.
+    /// Prints a line of text; nothing in the JSON display.
+    ///
+    /// # Errors
+    /// If the terminal cannot be drawn on.
     pub fn say(&mut self, line: &str) -> Result<()> {
         match self {
             Self::Lines => println!("{line}"),
@@ -89,13 +102,14 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Self::Dashboard(dashboard) = self {
-            // The terminal is as it was, whatever happened; that it cannot be restored is no second error.
+            // A terminal that cannot be restored must not hide the error that ended the run.
             let _ = dashboard.terminal.clear();
             let _ = dashboard.terminal.show_cursor();
         }
     }
 }
 
+/// A view of the run that is redrawn in place.
 pub struct Dashboard {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     view: View,
@@ -109,12 +123,12 @@ impl Dashboard {
         }
         self.drawn = Some(Instant::now());
         let view = &self.view;
-        // A picture that cannot be drawn is no reason to stop the training.
+        // Training goes on if a frame cannot be drawn.
         let _ = self.terminal.draw(|frame| view.render(state, frame));
     }
 }
 
-/// What stays the same over a run, and the learning rate.
+/// The constants of a run, and its learning rate.
 struct View {
     title: String,
     steps: usize,
@@ -142,8 +156,8 @@ impl View {
             self.rate,
         );
         frame.render_widget(Paragraph::new(head_line).bold(), head);
-        let share = done as f64 / total.max(1) as f64;
-        frame.render_widget(Gauge::default().ratio(share.min(1.0)).gauge_style(VALIDATION), gauge);
+        let fraction = done as f64 / total.max(1) as f64;
+        frame.render_widget(Gauge::default().ratio(fraction.min(1.0)).gauge_style(VALIDATION), gauge);
 
         let faces = (state.step * self.batch_size).max(1) as f64;
         let now = state.epoch as f64 + state.step as f64 / self.steps.max(1) as f64;
@@ -163,7 +177,7 @@ impl View {
         self.chart("right, %", &percent, accuracies, frame);
     }
 
-    /// Training and validation by epoch.
+    /// Draws the curves of training and validation over the epochs.
     fn chart(
         &self,
         title: &str,
@@ -227,7 +241,7 @@ mod tests {
             assert!(screen.contains(part), "no {part} in\n{screen}");
         }
         assert!(screen.chars().filter(|c| ('\u{2801}'..='\u{28ff}').contains(c)).count() > 40, "{screen}");
-        // Nothing yet, and hardly any room.
+        // A run that has not started, on a tiny terminal.
         let mut terminal = Terminal::new(TestBackend::new(20, 5)).unwrap();
         terminal.draw(|frame| view.render(&RunState::default(), frame)).unwrap();
     }

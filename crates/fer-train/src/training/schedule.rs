@@ -1,28 +1,45 @@
-//! Learning-rate schedules and early stopping. Where a run stands in them follows from its step and the epochs behind
-//! it, so nothing of it has to be saved.
+//! Learning-rate schedules. The rate follows from the step and the reports of the finished epochs, so a checkpoint stores
+//! nothing about it.
+
+use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::training::checkpoint::EpochReport;
+use crate::training::state::EpochReport;
 
-/// What becomes of the learning rate after the warm-up.
+/// How the learning rate changes after the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// It stays.
+    /// It stays at its peak.
     Constant,
-    /// Half a cosine to zero at the run's end, or `cycles` of them, each from the peak again (Loshchilov & Hutter 2017).
+    /// Half a cosine from the peak to zero at the end of the run, or `cycles` of them, each from the peak again
+    /// (Loshchilov & Hutter 2017).
     Cosine {
+        /// Number of cycles, of the same length to within a step.
         #[serde(default = "once")]
         cycles: usize,
     },
-    /// Times `factor` after every `epochs`.
-    Step { epochs: usize, factor: f64 },
-    /// Times `factor` after every epoch.
-    Exponential { factor: f64 },
-    /// Times `factor` after more than `patience` epochs in a row without a lower validation loss, as in PyTorch.
-    ReduceOnPlateau { factor: f64, patience: usize },
+    /// Multiplied by `factor` after every `epochs`.
+    Step {
+        /// Epochs between two changes.
+        epochs: usize,
+        /// Above 0, up to 1.
+        factor: f64,
+    },
+    /// Multiplied by `factor` after every epoch.
+    Exponential {
+        /// Above 0, up to 1.
+        factor: f64,
+    },
+    /// Multiplied by `factor` after more than `patience` epochs in a row without a lower validation loss, as in PyTorch.
+    ReduceOnPlateau {
+        /// Above 0, up to 1.
+        factor: f64,
+        /// Epochs without improvement that change nothing.
+        patience: usize,
+    },
 }
 
 fn once() -> usize {
@@ -30,6 +47,10 @@ fn once() -> usize {
 }
 
 impl Schedule {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the field and the range.
     pub fn check(&self) -> Result<()> {
         let factor = match *self {
             Self::Constant => return Ok(()),
@@ -47,8 +68,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// Share of the peak rate at a step, counted from 0 over the whole run of `epochs` times `steps`.
-    pub fn share(
+    /// Factor on the peak rate, 0 to 1, at a step. Steps are counted from 0 over the whole run of `epochs` times `steps`.
+    pub fn factor(
         &self,
         step: usize,
         steps: usize,
@@ -56,17 +77,17 @@ impl Schedule {
         warmup_steps: usize,
         history: &[EpochReport],
     ) -> f64 {
-        if let Some(share) = warm_up(step, warmup_steps) {
-            return share;
+        if let Some(factor) = warm_up(step, warmup_steps) {
+            return factor;
         }
         let epoch = step / steps.max(1);
         match *self {
             Self::Constant => 1.0,
             Self::Cosine { cycles } => {
-                let span = (steps * epochs / cycles).max(1);
-                // Only the first cycle starts from nothing.
-                let warmup_steps = if step < span { warmup_steps } else { 0 };
-                cosine(step % span, span, warmup_steps)
+                let cycle = cycle(step, steps * epochs, cycles);
+                // Only the first cycle has a warm-up.
+                let warmup_steps = if cycle.start == 0 { warmup_steps } else { 0 };
+                cosine(step - cycle.start, cycle.len(), warmup_steps)
             }
             Self::Step { epochs, factor } => power(factor, epoch / epochs.max(1)),
             Self::Exponential { factor } => power(factor, epoch),
@@ -75,23 +96,31 @@ impl Schedule {
     }
 }
 
+/// The steps of the cycle that `step` is in, of so many in a run of `total` steps. Where `total` is no multiple of the
+/// number of cycles, their lengths differ by one step, and the last one ends with the run.
+fn cycle(step: usize, total: usize, cycles: usize) -> Range<usize> {
+    let start = |number: usize| total * number / cycles;
+    let number = ((step + 1) * cycles).saturating_sub(1) / total.max(1);
+    start(number)..start(number + 1)
+}
+
 fn power(factor: f64, exponent: usize) -> f64 {
     factor.powf(exponent as f64)
 }
 
-/// Share of the peak while the rate rises in a line; `None` behind it.
+/// Factor on the peak rate while it rises in a line; `None` after the warm-up.
 pub fn warm_up(step: usize, warmup_steps: usize) -> Option<f64> {
     (step < warmup_steps).then(|| (step + 1) as f64 / warmup_steps as f64)
 }
 
-/// Share of the peak behind the warm-up.
+/// Factor on the peak rate after the warm-up: half a cosine that reaches 0 after `steps`.
 pub fn cosine(step: usize, steps: usize, warmup_steps: usize) -> f64 {
     let span = steps.saturating_sub(warmup_steps).max(1);
     let progress = (step.saturating_sub(warmup_steps) as f64 / span as f64).min(1.0);
     0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
 }
 
-/// How often the validation loss did not fall for more than `patience` epochs.
+/// Number of times that the validation loss did not fall for more than `patience` epochs.
 fn plateaus(history: &[EpochReport], patience: usize) -> usize {
     let (mut best, mut waited, mut plateaus) = (f64::INFINITY, 0, 0);
     for report in history {
@@ -127,36 +156,52 @@ mod tests {
 
     #[test]
     fn the_cosine_warms_up_and_falls_to_zero() {
-        let share = |step| Schedule::Cosine { cycles: 1 }.share(step, 1000, 8, 200, &[]);
-        assert!(share(0) < share(100) && share(100) < share(199));
-        assert!((share(200) - 1.0).abs() < 1e-6);
-        assert!((share(4100) - 0.5).abs() < 1e-6);
-        assert!(share(7999) < 1e-5);
-        let restarts = |step| Schedule::Cosine { cycles: 4 }.share(step, 1000, 8, 200, &[]);
+        let factor = |step| Schedule::Cosine { cycles: 1 }.factor(step, 1000, 8, 200, &[]);
+        assert!(factor(0) < factor(100) && factor(100) < factor(199));
+        assert!((factor(200) - 1.0).abs() < 1e-6);
+        assert!((factor(4100) - 0.5).abs() < 1e-6);
+        assert!(factor(7999) < 1e-5);
+        let restarts = |step| Schedule::Cosine { cycles: 4 }.factor(step, 1000, 8, 200, &[]);
         assert!(restarts(1999) < 1e-5 && restarts(7999) < 1e-5);
         assert_eq!([restarts(200), restarts(2000), restarts(3000), restarts(6000)], [1.0, 1.0, 0.5, 1.0]);
     }
 
     #[test]
+    fn every_cycle_and_the_run_end_at_the_bottom() {
+        for (epochs, steps, cycles) in [(8, 100, 3), (7, 101, 6), (36, 224, 7), (5, 97, 1), (1, 1000, 9)] {
+            let total = epochs * steps;
+            let schedule = Schedule::Cosine { cycles };
+            let factor = |step| schedule.factor(step, steps, epochs, 0, &[]);
+            // Where the rate rises again, a cycle has ended.
+            let mut ends: Vec<usize> = (1..total).filter(|&step| factor(step) > factor(step - 1)).collect();
+            ends.push(total);
+            assert_eq!(ends.len(), cycles, "{cycles} cycles in {total} steps: {ends:?}");
+            for end in ends {
+                assert!(factor(end - 1) < 0.002, "step {} of {total}: {}", end - 1, factor(end - 1));
+            }
+        }
+    }
+
+    #[test]
     fn steps_and_exponentials_go_by_epochs() {
-        let share = |schedule: &Schedule, epoch: usize| schedule.share(10 * epoch + 3, 10, 40, 5, &[]);
+        let factor = |schedule: &Schedule, epoch: usize| schedule.factor(10 * epoch + 3, 10, 40, 5, &[]);
         let step = Schedule::Step { epochs: 3, factor: 0.1 };
-        assert_eq!([2, 3, 6].map(|epoch| (share(&step, epoch) * 1000.0).round()), [1000.0, 100.0, 10.0]);
+        assert_eq!([2, 3, 6].map(|epoch| (factor(&step, epoch) * 1000.0).round()), [1000.0, 100.0, 10.0]);
         let exponential = Schedule::Exponential { factor: 0.5 };
-        assert_eq!([1, 3].map(|epoch| share(&exponential, epoch)), [0.5, 0.125]);
-        assert_eq!(share(&Schedule::Constant, 39), 1.0);
+        assert_eq!([1, 3].map(|epoch| factor(&exponential, epoch)), [0.5, 0.125]);
+        assert_eq!(factor(&Schedule::Constant, 39), 1.0);
     }
 
     /// The counts are those of `torch.optim.lr_scheduler.ReduceLROnPlateau` with `threshold=0`.
     #[test]
     fn a_plateau_is_more_than_the_patience_without_a_fall() {
         let plateau = Schedule::ReduceOnPlateau { factor: 0.5, patience: 1 };
-        let share = |losses: &[f64]| plateau.share(1000, 10, 40, 0, &history(losses));
-        assert_eq!(share(&[3.0, 2.0, 2.0]), 1.0);
-        assert_eq!(share(&[3.0, 2.0, 2.0, 2.5]), 0.5);
-        assert_eq!(share(&[3.0, 2.0, 2.0, 2.5, 2.5]), 0.5);
-        assert_eq!(share(&[3.0, 2.0, 2.0, 2.5, 2.5, 2.5]), 0.25);
-        assert_eq!(share(&[3.0, 2.0, 2.0, 1.0, 2.5]), 1.0);
+        let factor = |losses: &[f64]| plateau.factor(1000, 10, 40, 0, &history(losses));
+        assert_eq!(factor(&[3.0, 2.0, 2.0]), 1.0);
+        assert_eq!(factor(&[3.0, 2.0, 2.0, 2.5]), 0.5);
+        assert_eq!(factor(&[3.0, 2.0, 2.0, 2.5, 2.5]), 0.5);
+        assert_eq!(factor(&[3.0, 2.0, 2.0, 2.5, 2.5, 2.5]), 0.25);
+        assert_eq!(factor(&[3.0, 2.0, 2.0, 1.0, 2.5]), 1.0);
     }
 
     #[test]

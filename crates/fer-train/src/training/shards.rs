@@ -1,45 +1,50 @@
 //! Data parallelism on one machine: a mini-batch is cut into shards, each computed on its own thread.
 //!
-//! One step of burn's CPU backend scales badly over cores, independent steps scale almost perfectly; so each
-//! shard runs in a thread pool of one thread, with batch-norm statistics of its own, and the gradients are
-//! summed. On a GPU there is one shard.
+//! One step of burn's CPU backend scales badly over cores, but independent steps scale almost perfectly. So each shard
+//! runs on a replica of the network in a thread pool of one thread, with its own batch-norm statistics. Gradients and
+//! statistics are then summed in the order of the shards, so that two runs give the same weights. On a GPU there is one
+//! shard.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_model::NetworkSpec;
 use fer_model::spec::InputSpec;
-use fer_network::Network;
+use fer_network::{DropoutMasks, Network, Replica};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Preprocessed faces and what they are to answer.
+/// Preprocessed faces with their targets.
 pub struct MiniBatch {
     /// Row-major `[samples, channels, height, width]`.
     pub pixels: Vec<f32>,
-    /// Row-major `[samples, labels]`, weights of the labels' log-probabilities; of a right answer the largest.
+    /// Soft targets, row-major `[samples, labels]`. The largest of a row is the label.
     pub targets: Vec<f32>,
 }
 
-/// What a mini-batch of faces came to.
+/// Loss and accuracy of one mini-batch.
 pub struct Tally {
-    /// Sum over the mini-batch.
+    /// Cross-entropy, summed over the mini-batch.
     pub loss: f64,
     /// Faces whose most probable label was right, in training mode.
     pub correct: usize,
-    /// Seconds until the faces were there, a mean over the shards.
+    /// Seconds in which faces were augmented and preprocessed, a mean over the shards.
     pub data_seconds: f64,
 }
 
+/// Thread pools of one thread each, and the device on which they compute.
 pub struct Shards {
     pools: Vec<ThreadPool>,
     device: Device,
 }
 
 impl Shards {
+    /// Starts `count` threads, at least one.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
     pub fn new(device: Device, count: usize) -> Result<Self> {
         let pools = (0..count.max(1))
             .map(|_| ThreadPoolBuilder::new().num_threads(1).build())
@@ -68,48 +73,54 @@ impl Shards {
         })
     }
 
-    /// Forward and backward over a mini-batch of `samples`: `part` gives the loss of a range of them, on its shard's
-    /// thread, with whatever else it wants to report. `network` is on an autodiff device; its running statistics are
-    /// updated. The gradients are the sum of the shards'.
+    /// Forward and backward pass over a mini-batch of `samples`. `part` returns the loss of a range of them and whatever
+    /// else it wants to report; it runs on the thread of its shard. Dropout follows from `seed` and the sample's position
+    /// in the mini-batch. `network` is on an autodiff device; its running statistics are updated.
+    ///
+    /// Returns the sum of the shards' gradients, and their reports in order.
     pub fn step<T: Send>(
         &self,
         network: &Network,
+        seed: u64,
         samples: usize,
-        part: impl Fn(&Network, std::ops::Range<usize>, &Device) -> (Tensor<1>, T) + Sync,
+        part: impl Fn(&Replica, std::ops::Range<usize>, &Device) -> (Tensor<1>, T) + Sync,
     ) -> (GradientsParams, Vec<T>) {
         let device = self.device.clone().autodiff();
         let parts = self.each(samples, |range| {
-            // Leaves of its own, so that the shards' graphs stay apart; the numbers are shared.
-            let network = network.clone().fork(&device);
-            let (loss, report) = part(&network, range, &device);
-            (GradientsParams::from_grads(loss.backward(), &network), report)
+            let replica = Replica::new(network, DropoutMasks { seed, first_sample: range.start });
+            let (loss, report) = part(&replica, range, &device);
+            (replica.backward(&loss), report)
         });
         let mut sum = GradientsAccumulator::new();
-        let mut reports = Vec::with_capacity(parts.len());
-        for (gradients, report) in parts {
+        let (mut statistics, mut reports) = (Vec::new(), Vec::new());
+        for ((gradients, of_replica), report) in parts {
             sum.accumulate(network, gradients);
+            statistics.push(of_replica);
             reports.push(report);
         }
+        network.set_running_statistics(&statistics);
         (sum.grads(), reports)
     }
 
-    /// A step of an emotion network, whose parts of the mini-batch `fetch` makes.
+    /// [`Shards::step`] of an emotion network with the cross-entropy of its logits; `fetch` makes a range of the mini-batch.
     pub fn classification_step(
         &self,
         network: &Network,
         spec: &NetworkSpec,
+        seed: u64,
         samples: usize,
         fetch: impl Fn(std::ops::Range<usize>) -> MiniBatch + Sync,
     ) -> (GradientsParams, Tally) {
-        let (gradients, parts) = self.step(network, samples, |network, range, device| {
+        let (gradients, parts) = self.step(network, seed, samples, |replica, range, device| {
             let started = Instant::now();
             let batch = fetch(range);
             let data_seconds = started.elapsed().as_secs_f64();
             let classes = spec.labels().len();
-            let logits = logits(network, images(batch.pixels, spec.input(), device));
+            let logits = only_head(replica.forward(images(batch.pixels, spec.input(), device)));
             let rows = host(logits.clone().inner());
-            let answers = rows.chunks_exact(classes).zip(batch.targets.chunks_exact(classes));
-            let correct = answers.filter(|(row, of)| most_probable(row) == most_probable(of)).count();
+            let outputs = rows.chunks_exact(classes).zip(batch.targets.chunks_exact(classes));
+            let correct =
+                outputs.filter(|(row, targets)| most_probable(row) == most_probable(targets)).count();
             let shape = [batch.targets.len() / classes, classes];
             let targets = Tensor::<2>::from_data(TensorData::new(batch.targets, shape), device);
             let loss = (log_softmax(logits, 1) * targets).sum().neg();
@@ -126,7 +137,8 @@ impl Shards {
         (gradients, sum)
     }
 
-    /// Logits of `samples` faces in inference mode, one row each; `network` is on the plain device.
+    /// Logits of `samples` faces in inference mode, one row per face. `fetch` returns the preprocessed pixels of a range of
+    /// them. `network` is on the plain device.
     pub fn logits(
         &self,
         network: &Network,
@@ -140,7 +152,7 @@ impl Shards {
             let mut rows = Vec::with_capacity(range.len());
             for start in range.clone().step_by(AT_ONCE) {
                 let pixels = fetch(start..range.end.min(start + AT_ONCE));
-                let logits = host(logits(network, images(pixels, spec.input(), &self.device)));
+                let logits = host(only_head(network.forward(images(pixels, spec.input(), &self.device))));
                 rows.extend(logits.chunks_exact(classes).map(<[f32]>::to_vec));
             }
             rows
@@ -149,25 +161,24 @@ impl Shards {
     }
 }
 
-/// `[samples, channels, height, width]` of what an emotion network takes to `[samples, labels]`.
-fn logits(network: &Network, faces: Tensor<4>) -> Tensor<2> {
-    let outputs = network.forward(faces);
+/// The logits of an emotion network, `[samples, labels]`.
+fn only_head(outputs: Vec<Tensor<2>>) -> Tensor<2> {
     outputs.into_iter().next().unwrap_or_else(|| unreachable!("an architecture has at least one head"))
 }
 
-/// As many samples as there are pixels for, row-major.
+/// A tensor `[samples, channels, height, width]` of row-major pixels; their number gives the number of samples.
 pub fn images(pixels: Vec<f32>, input: InputSpec, device: &Device) -> Tensor<4> {
     let samples = pixels.len() / (input.channels * input.height * input.width);
     let shape = [samples, input.channels, input.height, input.width];
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-/// Index of the highest score; the first of equals.
+/// Index of the highest value; the first one if several are equal.
 pub fn most_probable<T: PartialOrd>(row: &[T]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
-/// Row-major values.
+/// The row-major values of a tensor.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor
         .into_data()
