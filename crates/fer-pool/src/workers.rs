@@ -1,6 +1,7 @@
-//! Threads that run the networks: each owns its sessions, all share one bounded queue.
+//! Worker threads that share one bounded queue.
 //!
-//! A full queue is refused at once, never waited for. A worker that panics is replaced, and its caller told.
+//! A full queue refuses a job at once. A job whose caller has left is skipped. A worker that panics gets a new state, and its
+//! caller is told.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,30 +9,45 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// What a worker does with its state.
-type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
+use crate::{ByteBudget, Cancellation};
 
-/// Where a job waits. The workers take from both in turn, so that neither can starve the other.
+/// What a worker does with its state, and whether anybody still needs it.
+struct Job<W> {
+    run: Box<dyn FnOnce(&mut W) + Send>,
+    cancellation: Cancellation,
+}
+
+/// Where a job waits. The workers take from both lanes in turn, so that neither can starve the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Single photos.
     Photo,
-    /// Frames of videos; who has one waiting or running should not send another.
+    /// Frames of videos. Send the next frame only after the previous answer.
     Live,
 }
 
-/// The queue has no place; try again later.
+/// How much the pool accepts before it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Jobs that may wait in each lane, at least one.
+    pub jobs: usize,
+    /// Bytes that callers may hold for their jobs, from the first byte that they read until the job is done.
+    pub bytes: usize,
+}
+
+/// The queue is full; try again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("all workers are busy and {waiting} photos wait already")]
+#[error("all workers are busy and {waiting} photos are waiting")]
 pub struct QueueFull {
-    /// Photos in the queue.
+    /// Jobs in the lane.
     pub waiting: usize,
 }
 
-/// The pool. Dropping it finishes what is queued and joins the threads.
+/// The pool. Dropping it finishes the queued jobs and joins the threads.
 pub struct Workers<W> {
     shared: Arc<Shared<W>>,
     threads: Vec<JoinHandle<()>>,
+    budget: ByteBudget,
 }
 
 struct Shared<W> {
@@ -39,12 +55,13 @@ struct Shared<W> {
     wake: Condvar,
     capacity: usize,
     panics: AtomicU64,
+    skipped: AtomicU64,
 }
 
 struct Queue<W> {
-    /// By lane.
+    /// Indexed by [`Lane`].
     lanes: [VecDeque<Job<W>>; 2],
-    /// The lane that has its turn.
+    /// The lane from which the next job is taken.
     turn: usize,
     closed: bool,
 }
@@ -56,34 +73,60 @@ impl<W> Queue<W> {
         self.turn = 1 - lane;
         self.lanes[lane].pop_front()
     }
+
+    /// Removes the jobs of a lane that nobody needs any more.
+    fn take_cancelled(&mut self, lane: usize) -> Vec<Job<W>> {
+        let jobs = std::mem::take(&mut self.lanes[lane]);
+        let (cancelled, needed) = jobs.into_iter().partition(|job| job.cancellation.is_cancelled());
+        self.lanes[lane] = needed;
+        cancelled
+    }
 }
 
 impl<W> Shared<W> {
-    /// A panic cannot leave the queue half-changed: nothing in its critical sections can panic.
+    /// A poisoned lock is used as it is, because no critical section leaves the queue half changed.
     fn lock(&self) -> MutexGuard<'_, Queue<W>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for a job that is still needed. `None` after the pool was closed and the queue is empty.
     fn next(&self) -> Option<Job<W>> {
         let mut queue = self.lock();
         loop {
-            if let Some(job) = queue.pop() {
-                return Some(job);
+            match queue.pop() {
+                Some(job) if job.cancellation.is_cancelled() => {
+                    self.skipped.fetch_add(1, Ordering::Relaxed);
+                    drop(queue);
+                    // Dropping a job runs code of the caller, which must not hold the lock.
+                    drop(job);
+                    queue = self.lock();
+                }
+                Some(job) => return Some(job),
+                None if queue.closed => return None,
+                None => queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
             }
-            if queue.closed {
-                return None;
-            }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Checks that a lane has room, without the cancelled jobs in it.
+    fn make_room(&self, queue: &mut Queue<W>, lane: Lane) -> Result<Vec<Job<W>>, QueueFull> {
+        let lane = lane as usize;
+        if queue.lanes[lane].len() < self.capacity {
+            return Ok(Vec::new());
+        }
+        let cancelled = queue.take_cancelled(lane);
+        self.skipped.fetch_add(cancelled.len() as u64, Ordering::Relaxed);
+        let waiting = queue.lanes[lane].len();
+        if waiting < self.capacity { Ok(cancelled) } else { Err(QueueFull { waiting }) }
     }
 }
 
 impl<W: Send + 'static> Workers<W> {
-    /// Starts `count` threads, each with an state from `build`, and a queue of `capacity` places in each lane.
+    /// Starts `count` threads, at least one, each with its own state from `build`.
     ///
     /// # Errors
-    /// The first state that cannot be built; then no thread is left behind.
-    pub fn start<F, E>(count: usize, capacity: usize, build: F) -> Result<Self, E>
+    /// The first state that cannot be built. No thread is started then.
+    pub fn start<F, E>(count: usize, bounds: Bounds, build: F) -> Result<Self, E>
     where
         F: Fn() -> Result<W, E> + Send + Sync + 'static,
     {
@@ -91,8 +134,9 @@ impl<W: Send + 'static> Workers<W> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { lanes: Default::default(), turn: 0, closed: false }),
             wake: Condvar::new(),
-            capacity: capacity.max(1),
+            capacity: bounds.jobs.max(1),
             panics: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
         });
         let build = Arc::new(build);
         let threads = states
@@ -102,39 +146,68 @@ impl<W: Send + 'static> Workers<W> {
                 thread::spawn(move || work(&shared, state, &*build))
             })
             .collect();
-        Ok(Self { shared, threads })
+        Ok(Self { shared, threads, budget: ByteBudget::new(bounds.bytes) })
     }
 
-    /// Queues what a worker is to do: usually analysis on a photo's bytes. The job owns the caller's end of a
-    /// channel and sends the answer itself; if it panics, the channel closes without one.
+    /// The bound on bytes. A caller reserves what it reads for a job and moves the reservation into the job, so that the bytes
+    /// count until the job is done.
+    pub fn budget(&self) -> &ByteBudget {
+        &self.budget
+    }
+
+    /// Whether a job would be accepted now, so that a caller can refuse work before it reads it.
     ///
     /// # Errors
-    /// [`QueueFull`], at once; `job` is then dropped.
-    pub fn submit(&self, lane: Lane, job: impl FnOnce(&mut W) + Send + 'static) -> Result<(), QueueFull> {
+    /// [`QueueFull`] if the lane has no room.
+    pub fn check_room(&self, lane: Lane) -> Result<(), QueueFull> {
         let mut queue = self.shared.lock();
-        let jobs = &mut queue.lanes[lane as usize];
-        if jobs.len() >= self.shared.capacity {
-            return Err(QueueFull { waiting: jobs.len() });
-        }
-        jobs.push_back(Box::new(job));
+        let cancelled = self.shared.make_room(&mut queue, lane)?;
         drop(queue);
+        drop(cancelled);
+        Ok(())
+    }
+
+    /// Queues a job. The job owns the sending end of a channel and sends its result itself. If it panics or is skipped, the
+    /// channel closes without a result.
+    ///
+    /// The job is skipped if `cancellation` is cancelled before a worker takes it.
+    ///
+    /// # Errors
+    /// [`QueueFull`] if the lane has no room. The job is dropped then.
+    pub fn submit(
+        &self,
+        lane: Lane,
+        cancellation: &Cancellation,
+        job: impl FnOnce(&mut W) + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        let job = Job { run: Box::new(job), cancellation: cancellation.clone() };
+        let mut queue = self.shared.lock();
+        let cancelled = self.shared.make_room(&mut queue, lane)?;
+        queue.lanes[lane as usize].push_back(job);
+        drop(queue);
+        drop(cancelled);
         self.shared.wake.notify_one();
         Ok(())
     }
 
-    /// Threads.
+    /// Number of threads.
     pub fn count(&self) -> usize {
         self.threads.len()
     }
 
-    /// Jobs that wait, in both lanes.
+    /// Number of waiting jobs in both lanes.
     pub fn waiting(&self) -> usize {
         self.shared.lock().lanes.iter().map(VecDeque::len).sum()
     }
 
-    /// Workers that panicked and were replaced since the start.
+    /// Number of workers that panicked and got a new state since the start.
     pub fn panics(&self) -> u64 {
         self.shared.panics.load(Ordering::Relaxed)
+    }
+
+    /// Number of jobs that were skipped because their callers had left.
+    pub fn skipped(&self) -> u64 {
+        self.shared.skipped.load(Ordering::Relaxed)
     }
 }
 
@@ -150,8 +223,8 @@ impl<W> Drop for Workers<W> {
     }
 }
 
-/// A worker's life. After a panic its sessions may be in any state, so it goes on with a new state; where even that
-/// cannot be built, the jobs are dropped, which tells their callers.
+/// The life of a worker. A panic may leave the state unusable, so the worker goes on with a new one. If that cannot be built, jobs
+/// are dropped, which tells their callers.
 fn work<W, E>(shared: &Shared<W>, state: W, build: &impl Fn() -> Result<W, E>) {
     let mut state = Some(state);
     while let Some(job) = shared.next() {
@@ -159,7 +232,7 @@ fn work<W, E>(shared: &Shared<W>, state: W, build: &impl Fn() -> Result<W, E>) {
             state = catch_unwind(AssertUnwindSafe(build)).ok().and_then(Result::ok);
         }
         let Some(working) = state.as_mut() else { continue };
-        if catch_unwind(AssertUnwindSafe(|| job(working))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| (job.run)(working))).is_err() {
             shared.panics.fetch_add(1, Ordering::Relaxed);
             state = None;
         }

@@ -1,19 +1,19 @@
-//! Every error over HTTP: one table from code to status, one JSON shape.
+//! Errors over HTTP: one table from error to code and status, and one JSON shape.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use fer_image::DecodeError;
-use fer_pool::QueueFull;
+use fer_pool::{OverBudget, QueueFull};
 use fer_vision::AnalyzeError;
 use serde_json::{Value, json};
 
-/// What a client is told, as `{"error":{"code":…,"message":…}}`.
+/// An error that a client gets, as `{"error":{"code":…,"message":…}}`.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(test, derive(strum::EnumIter))]
 pub(crate) enum ApiError {
     #[error("the request has no body; send an image")]
     EmptyBody,
-    #[error("there is no field '{0}' in the request")]
+    #[error("the request has no field '{0}'")]
     MissingField(&'static str),
     #[error("the request cannot be read: {0}")]
     BadRequest(String),
@@ -21,7 +21,7 @@ pub(crate) enum ApiError {
     NotFound,
     #[error("this address takes {0}")]
     MethodNotAllowed(&'static str),
-    #[error("the body did not come within {0} s")]
+    #[error("the body did not arrive within {0} s")]
     TooSlow(u64),
     #[error("the body has more than {0} bytes")]
     BodyTooLarge(usize),
@@ -31,24 +31,24 @@ pub(crate) enum ApiError {
     NotAnImage(String),
     #[error("{0}")]
     CorruptImage(String),
-    #[error("no face was found; with enforce_detection=false the whole picture is taken for one")]
+    #[error("no face was found; with enforce_detection=false the whole picture is used as a face")]
     NoFace,
     #[error("{0}; try again in a moment")]
     Busy(String),
     #[error("{0}")]
     TooManyConnections(String),
-    #[error("too many requests of this client; wait {0} s")]
+    #[error("this client has sent too many requests; wait {0} s")]
     TooManyRequests(u64),
-    #[error("this server wants an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")]
+    #[error("this server requires an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")]
     NoKey,
     #[error("pages of {0} may not use this server")]
     ForbiddenOrigin(String),
-    #[error("the server failed on this photo; the photo was not kept")]
+    #[error("the server failed on this photo; the photo was not stored")]
     Internal,
 }
 
 impl ApiError {
-    /// The table.
+    /// The table from error to code and status.
     fn code_and_status(&self) -> (&'static str, StatusCode) {
         match self {
             Self::EmptyBody => ("empty_body", StatusCode::BAD_REQUEST),
@@ -71,12 +71,12 @@ impl ApiError {
         }
     }
 
-    /// The body.
+    /// The JSON body.
     pub(crate) fn json(&self) -> Value {
         json!({"error": {"code": self.code_and_status().0, "message": self.to_string()}})
     }
 
-    /// Status and headers with a body.
+    /// A response with the status and headers of this error and the given body.
     pub(crate) fn response(&self, body: &Value) -> HttpResponse {
         let mut response = HttpResponse::build(self.code_and_status().1);
         match self {
@@ -92,7 +92,7 @@ impl ApiError {
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
             }
-            // What is left of the body is not read.
+            // The rest of the body is not read, so the connection cannot be used again.
             Self::BodyTooLarge(_) | Self::TooSlow(_) => {
                 response.force_close();
             }
@@ -131,7 +131,15 @@ impl From<AnalyzeError> for ApiError {
                 tracing::error!(%error, "a network failed");
                 Self::Internal
             }
+            // The client has left, so nobody reads this.
+            AnalyzeError::Cancelled => Self::Internal,
         }
+    }
+}
+
+impl From<OverBudget> for ApiError {
+    fn from(over: OverBudget) -> Self {
+        Self::Busy(over.to_string())
     }
 }
 

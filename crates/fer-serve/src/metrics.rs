@@ -27,10 +27,12 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
     stages: Family<Stage, Histogram>,
-    /// Frames of live connections for which a newer one was taken.
+    /// Live frames that were dropped for newer ones.
     pub(crate) dropped_frames: Counter,
     waiting: Gauge,
     panics: Gauge<i64>,
+    skipped: Gauge,
+    inflight: Gauge,
     live: Gauge,
 }
 
@@ -42,24 +44,39 @@ impl Default for Metrics {
         let stages = Family::<Stage, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(0.001, 2.0, 14))
         });
-        let help = "Time of a picture in a stage of the analysis, waiting left out";
+        let help = "Time of a photo in a stage of the analysis, without waiting";
         registry.register_with_unit("stage", help, Unit::Seconds, stages.clone());
-        // There from the start, at nought.
+        // Present from the start, with a count of zero.
         for stage in STAGES {
             drop(stages.get_or_create(&Stage { stage }));
         }
         let dropped_frames = Counter::default();
-        registry.register("dropped_frames", "Live frames passed over for newer ones", dropped_frames.clone());
+        registry.register(
+            "dropped_frames",
+            "Live frames that were dropped for newer ones",
+            dropped_frames.clone(),
+        );
         let (waiting, panics, live) = (Gauge::default(), Gauge::default(), Gauge::default());
-        registry.register("queue_waiting", "Pictures that wait for a worker", waiting.clone());
-        registry.register("worker_panics", "Workers that panicked and were replaced", panics.clone());
+        let (skipped, inflight) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "skipped_jobs",
+            "Photos whose clients left before a worker took them",
+            skipped.clone(),
+        );
+        registry.register(
+            "inflight_bytes",
+            "Bytes of request bodies and live frames in memory",
+            inflight.clone(),
+        );
+        registry.register("queue_waiting", "Photos that wait for a worker", waiting.clone());
+        registry.register("worker_panics", "Workers that panicked and got a new state", panics.clone());
         registry.register("live_connections", "Open live connections", live.clone());
-        Self { registry, requests, stages, dropped_frames, waiting, panics, live }
+        Self { registry, requests, stages, dropped_frames, waiting, panics, skipped, inflight, live }
     }
 }
 
 impl Metrics {
-    /// A picture's times.
+    /// Adds the times of one photo.
     pub(crate) fn picture(&self, timing: &Timing) {
         for (stage, milliseconds) in STAGES.into_iter().zip([timing.decode, timing.detect, timing.classify]) {
             self.stages.get_or_create(&Stage { stage }).observe(milliseconds / 1000.0);
@@ -79,6 +96,8 @@ impl Metrics {
         let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.waiting.set(value(now.waiting as u64));
         self.panics.set(value(now.panics));
+        self.skipped.set(value(now.skipped));
+        self.inflight.set(value(now.inflight as u64));
         self.live.set(value(now.live as u64));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -92,6 +111,10 @@ pub(crate) struct Gauges {
     pub(crate) waiting: usize,
     /// Workers that panicked and were replaced.
     pub(crate) panics: u64,
+    /// Photos whose clients left before a worker took them.
+    pub(crate) skipped: u64,
+    /// Bytes of request bodies and live frames.
+    pub(crate) inflight: usize,
     /// Open live connections.
     pub(crate) live: usize,
 }

@@ -1,5 +1,6 @@
-//! The operator's own music, `--music DIR`: `DIR/<emotion>/` holds what is played for a mood. The folder is read once, at the start;
-//! nothing that was not found then is ever opened.
+//! The operator's own music, `--music DIR`: `DIR/<emotion>/` holds the files that are played for an emotion.
+//!
+//! The folder is read once, at the start. Only files that were found then are ever opened.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,18 +8,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use fer_model::Emotion;
 
-/// What browsers play.
+/// Extensions of the formats that browsers play.
 const EXTENSIONS: [&str; 9] = ["aac", "flac", "m4a", "mp3", "oga", "ogg", "opus", "wav", "weba"];
 
-/// Files by emotion and name.
+/// Paths of the files by emotion and name.
 #[derive(Debug, Default)]
 pub(crate) struct Library(BTreeMap<&'static str, BTreeMap<String, PathBuf>>);
 
 impl Library {
+    /// Reads the folder.
+    ///
     /// # Errors
-    /// A folder that cannot be read, or in which there is no music.
+    /// A folder that cannot be read or contains no music.
     pub(crate) fn scan(folder: &Path) -> Result<Self> {
-        ensure!(folder.is_dir(), "--music: {} is no folder", folder.display());
+        ensure!(folder.is_dir(), "--music: {} is not a folder", folder.display());
         let mut library = Self::default();
         for emotion in Emotion::ALL {
             let own = folder.join(emotion.name());
@@ -40,7 +43,7 @@ impl Library {
         }
         ensure!(
             !library.0.is_empty(),
-            "--music: no music in {}; expected files such as {} ({})",
+            "--music: there is no music in {}; expected files such as {} ({})",
             folder.display(),
             folder.join("happy").join("a.mp3").display(),
             EXTENSIONS.join(", ")
@@ -65,14 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_without_music_is_refused_and_other_files_are_passed_over() {
+    fn a_folder_without_music_is_refused_and_other_files_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let refusal = |path: &Path| Library::scan(path).unwrap_err().to_string();
-        assert!(refusal(&folder.path().join("nowhere")).contains("is no folder"));
+        assert!(refusal(&folder.path().join("nowhere")).contains("is not a folder"));
         let happy = folder.path().join("happy");
         std::fs::create_dir_all(happy.join("folder.mp3")).unwrap();
         std::fs::write(happy.join("cover.jpg"), "x").unwrap();
-        assert!(refusal(folder.path()).contains("no music in"));
+        assert!(refusal(folder.path()).contains("there is no music in"));
         std::fs::write(happy.join("b.MP3"), "x").unwrap();
         std::fs::write(happy.join("a.ogg"), "x").unwrap();
         let library = Library::scan(folder.path()).unwrap();

@@ -8,7 +8,7 @@ use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
 use fer_image::DecodeLimits;
 use fer_model::Bundle;
-use fer_pool::Workers;
+use fer_pool::{Bounds, Workers};
 use fer_vision::{Analyzer, AnalyzerConfig};
 use tokio::sync::watch;
 
@@ -43,12 +43,12 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
     };
     let engine = engine(options)?;
     let workers = workers(options, &engine, &bundle)?;
+    let limits =
+        |bytes| BodyLimits { bytes, seconds: options.body_seconds, budget: workers.budget().clone() };
     Ok(Service {
-        workers,
-        bundle,
-        engine,
-        body: BodyLimits { bytes: options.max_body, seconds: options.body_seconds },
-        batch: BodyLimits { bytes: options.max_batch, seconds: options.body_seconds },
+        body: limits(options.max_body),
+        encoded_body: limits(options.max_encoded_body()),
+        batch: limits(options.max_batch),
         access,
         metrics: Metrics::default(),
         cors_origins: options.cors_origin.clone(),
@@ -61,6 +61,9 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
             },
             live_idle: Duration::from_secs(options.live_idle_seconds),
         },
+        workers,
+        bundle,
+        engine,
         live: Arc::default(),
         stopping: watch::Sender::new(false),
     })
@@ -98,8 +101,7 @@ fn workers(options: &Options, engine: &Engine, bundle: &Bundle) -> Result<Worker
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
+    let bounds = Bounds { jobs: options.queue, bytes: options.inflight_bytes() };
     let (engine, bundle) = (engine.clone(), bundle.clone());
-    Ok(Workers::start(count, options.queue, move || {
-        Analyzer::new(&engine, &detector, &bundle, config.clone())
-    })?)
+    Ok(Workers::start(count, bounds, move || Analyzer::new(&engine, &detector, &bundle, config.clone()))?)
 }

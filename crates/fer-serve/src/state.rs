@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fer_engine::Engine;
 use fer_model::Bundle;
-use fer_pool::Workers;
+use fer_pool::{ByteBudget, Workers};
 use fer_vision::Analyzer;
 use tokio::sync::watch;
 
@@ -20,31 +20,33 @@ pub(crate) struct Service {
     pub(crate) bundle: Bundle,
     pub(crate) engine: Engine,
     pub(crate) body: BodyLimits,
-    /// Of all images of a batch together.
+    /// Limits on a photo that is encoded as base64 in JSON.
+    pub(crate) encoded_body: BodyLimits,
+    /// Limits on all images of a batch together.
     pub(crate) batch: BodyLimits,
     pub(crate) access: Access,
     pub(crate) metrics: Metrics,
-    /// Pages of these origins may use the API; those of our own may anyway.
+    /// Other origins whose pages may use the API.
     pub(crate) cors_origins: Vec<String>,
-    /// Fewest faces of a group report, where such are offered.
+    /// Fewest faces that a group report needs; `None` if reports are not offered.
     pub(crate) group_min_faces: Option<u32>,
     pub(crate) music: Library,
     pub(crate) limits: LiveLimits,
     pub(crate) live: Arc<Connections>,
-    /// True from the moment in which the server is told to stop.
+    /// True as soon as the server is told to stop.
     pub(crate) stopping: watch::Sender<bool>,
 }
 
-/// On live connections.
+/// Limits on live connections.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveLimits {
     pub(crate) connections: ConnectionLimits,
-    /// Without a frame.
+    /// Time without a frame after which a connection is closed.
     pub(crate) live_idle: Duration,
 }
 
 impl Service {
-    /// From now on the server finishes what it has, and is not ready for more.
+    /// Marks the server as stopping: it finishes its requests and reports that it is not ready for more.
     pub(crate) fn drain(&self) {
         self.stopping.send_replace(true);
     }
@@ -53,7 +55,7 @@ impl Service {
         *self.stopping.borrow()
     }
 
-    /// For the start-up line.
+    /// The model and the engine, for the line that is printed at the start.
     pub(crate) fn describe(&self) -> String {
         format!("model {}, engine {}", self.bundle.name(), self.engine.describe())
     }
@@ -61,8 +63,11 @@ impl Service {
 
 /// Limits on a request's body. The time is for the whole body: a client that sends a byte now and then holds a connection no
 /// longer than that.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct BodyLimits {
+    /// Largest body, in bytes.
     pub(crate) bytes: usize,
     pub(crate) seconds: u64,
+    /// The bytes that all requests may hold together.
+    pub(crate) budget: ByteBudget,
 }

@@ -40,6 +40,9 @@ pub enum AnalyzeError {
     /// The emotion network.
     #[error(transparent)]
     Classify(#[from] ClassifyError),
+    /// The caller no longer needs the result.
+    #[error("the analysis was cancelled")]
+    Cancelled,
 }
 
 /// Detector and classifier with their sessions; each thread has one of its own.
@@ -74,13 +77,27 @@ impl Analyzer {
     /// # Errors
     /// Any [`AnalyzeError`].
     pub fn analyze(&mut self, photo: &[u8]) -> Result<Analysis, AnalyzeError> {
+        self.analyze_while(photo, &|| true).map(|(_, analysis)| analysis)
+    }
+
+    /// Decodes a photo and analyses it while the result is needed. Returns the upright pixels too.
+    ///
+    /// `needed` is asked before detection and before classification.
+    ///
+    /// # Errors
+    /// Fails with [`AnalyzeError::Cancelled`] if `needed` returns false, and like [`Analyzer::analyze`].
+    pub fn analyze_while(
+        &mut self,
+        photo: &[u8],
+        needed: &dyn Fn() -> bool,
+    ) -> Result<(RgbImage, Analysis), AnalyzeError> {
         let started = Instant::now();
         let image = decode(photo, self.config.decode)?;
         let decoded = started.elapsed();
-        let mut analysis = self.analyze_pixels(&image)?;
+        let mut analysis = self.analyze_decoded(&image, needed)?;
         analysis.timing_ms.decode = milliseconds(decoded);
         analysis.timing_ms.total = milliseconds(started.elapsed());
-        Ok(analysis)
+        Ok((image, analysis))
     }
 
     /// The same for pixels.
@@ -88,8 +105,19 @@ impl Analyzer {
     /// # Errors
     /// Where a network fails.
     pub fn analyze_pixels(&mut self, image: &RgbImage) -> Result<Analysis, AnalyzeError> {
+        self.analyze_decoded(image, &|| true)
+    }
+
+    fn analyze_decoded(
+        &mut self,
+        image: &RgbImage,
+        needed: &dyn Fn() -> bool,
+    ) -> Result<Analysis, AnalyzeError> {
+        let go_on = || if needed() { Ok(()) } else { Err(AnalyzeError::Cancelled) };
+        go_on()?;
         let started = Instant::now();
         let found = self.find(image)?;
+        go_on()?;
         let detected = started.elapsed();
         let (faces, crops) = self.crop(image, found);
         let emotions = self.classifier.classify(&crops)?;

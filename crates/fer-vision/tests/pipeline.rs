@@ -1,22 +1,16 @@
-//! Photo to mood, and the pool of workers.
+//! From a photo to the mood of its faces.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use fer_detect::DetectorModel;
 use fer_engine::Engine;
 use fer_image::BoundingBox;
 use fer_model::{Bundle, Emotion};
-use fer_pool::{Lane, QueueFull, Workers};
 use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, annotate};
 use image::{ImageFormat, RgbImage};
-
-/// Time in which a worker must answer.
-const WAIT: Duration = Duration::from_secs(60);
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -67,66 +61,36 @@ fn large_photos_are_searched_small_and_cropped_from_the_full_picture() {
     assert!(Emotion::ALL.into_iter().all(|emotion| difference(emotion).abs() < 0.2), "{small:?} {large:?}");
 }
 
+/// Callers that draw into the photo need its pixels, and the time that decoding took.
+#[test]
+fn the_decoded_photo_comes_with_its_analysis_and_the_time_of_decoding() {
+    let photo = encoded(&sample(), ImageFormat::Png);
+    let (pixels, analysis) = factory()().unwrap().analyze_while(&photo, &|| true).unwrap();
+    assert_eq!(pixels, sample());
+    let timing = analysis.timing_ms;
+    assert!(timing.decode > 0.0 && timing.decode + timing.detect <= timing.total, "{timing:?}");
+}
+
+#[test]
+fn an_analysis_that_nobody_needs_stops_before_the_next_stage() {
+    let photo = encoded(&sample(), ImageFormat::Png);
+    let mut analyzer = factory()().unwrap();
+    for stages in 0..2 {
+        let asked = std::cell::Cell::new(0);
+        let needed = || asked.replace(asked.get() + 1) < stages;
+        let stopped = analyzer.analyze_while(&photo, &needed);
+        assert!(matches!(stopped, Err(AnalyzeError::Cancelled)), "{stages}");
+        assert_eq!(asked.get(), stages + 1);
+    }
+    assert_eq!(analyzer.analyze(&photo).unwrap().faces.len(), 1, "it goes on with the next photo");
+}
+
 #[test]
 fn no_face_is_no_error() {
     let build = factory();
     let grey = RgbImage::from_pixel(320, 240, image::Rgb([90; 3]));
     let analysis = build().unwrap().analyze(&encoded(&grey, ImageFormat::Jpeg)).unwrap();
     assert!(analysis.faces.is_empty() && analysis.mood.is_none());
-}
-
-#[test]
-fn a_worker_that_panics_is_replaced_and_counted() {
-    let build = factory();
-    let workers = Workers::start(1, 4, build).unwrap();
-    let photo = encoded(&sample(), ImageFormat::Png);
-    for round in 1..=2 {
-        let (send, receive) = mpsc::channel::<()>();
-        let job = move |_: &mut Analyzer| {
-            let _owned = send;
-            panic!("a bug, planted by this test");
-        };
-        workers.submit(Lane::Photo, job).unwrap();
-        assert_eq!(receive.recv_timeout(WAIT), Err(mpsc::RecvTimeoutError::Disconnected));
-        let (send, receive) = mpsc::channel();
-        let photo = photo.clone();
-        workers.submit(Lane::Photo, move |analyzer| send.send(analyzer.analyze(&photo)).unwrap()).unwrap();
-        let analysis = receive.recv_timeout(WAIT).unwrap().unwrap();
-        assert_eq!(analysis.faces.len(), 1, "the replaced worker works");
-        assert_eq!(workers.panics(), round);
-    }
-}
-
-#[test]
-fn a_full_queue_is_refused_at_once_and_what_is_queued_is_finished() {
-    let build = factory();
-    let workers = Workers::start(1, 2, build).unwrap();
-    let grey = || RgbImage::from_pixel(64, 64, image::Rgb([90; 3]));
-    let (go, gate) = mpsc::channel::<()>();
-    let (started, starts) = mpsc::channel();
-    let (send, receive) = mpsc::channel();
-    let analyze = || {
-        let send = send.clone();
-        move |analyzer: &mut Analyzer| send.send(analyzer.analyze_pixels(&grey()).is_ok()).unwrap()
-    };
-    let last = analyze();
-    let held = move |analyzer: &mut Analyzer| {
-        started.send(()).unwrap();
-        gate.recv().unwrap();
-        last(analyzer);
-    };
-    workers.submit(Lane::Photo, held).unwrap();
-    starts.recv_timeout(WAIT).unwrap();
-    workers.submit(Lane::Photo, analyze()).unwrap();
-    workers.submit(Lane::Photo, analyze()).unwrap();
-    assert_eq!(workers.submit(Lane::Photo, analyze()), Err(QueueFull { waiting: 2 }));
-    assert_eq!((workers.count(), workers.waiting()), (1, 2));
-    // Live frames have their own queue, which takes turns with that of photos.
-    workers.submit(Lane::Live, analyze()).unwrap();
-    assert_eq!(workers.waiting(), 3);
-    go.send(()).unwrap();
-    drop(workers);
-    assert_eq!(receive.try_iter().collect::<Vec<_>>(), [true; 4]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! `GET /v1/live`: a WebSocket that takes frames as binary messages (JPEG, WebP or PNG) and answers each that was analysed
+//! `GET /v1/live`: a WebSocket that takes frames as binary messages (JPEG, WebP or PNG) and answers each frame that was analysed
 //! with one JSON message.
 //!
-//! A connection has one frame in work and at most one waiting: when the client is faster, the newest frame wins and those
-//! that were passed over are counted. Tracks and smoothing are the connection's own.
+//! A connection has one frame in work and at most one waiting. When the client is faster, the newest frame replaces the waiting one,
+//! and the replaced frames are counted. Each connection has its own tracks and smoothing.
 
 pub(crate) mod connections;
 
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use actix_web::http::{Uri, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, CloseCode, CloseReason, Session};
-use fer_pool::Lane;
-use fer_vision::{Analysis, Thumbnail, Tracker};
+use fer_pool::{Cancellation, Lane, Reservation};
+use fer_vision::{Analysis, Mood, Thumbnail, Tracker};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
@@ -24,10 +24,10 @@ use crate::state::Service;
 
 use self::connections::Slot;
 
-/// In which a connection without a key must send it: its place is one that others want.
+/// Time within which a connection must send its key. Until then it occupies a place that others could use.
 const KEY_TIME: Duration = Duration::from_secs(5);
 
-/// While the lane is full, a frame asks again so often, unless a newer one takes its place.
+/// Interval at which a frame asks for room in a full queue, unless a newer frame replaces it.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 pub(crate) async fn live(
@@ -50,7 +50,7 @@ pub(crate) async fn live(
     Ok(response)
 }
 
-/// A page of another site must not use a visitor's camera and this server; clients that are no browsers send no origin.
+/// Refuses pages of other sites, which must not use a visitor's camera with this server. Clients other than browsers send no origin.
 fn check_origin(request: &HttpRequest, others: &[String]) -> Result<(), ApiError> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
@@ -61,11 +61,23 @@ fn check_origin(request: &HttpRequest, others: &[String]) -> Result<(), ApiError
     Err(ApiError::ForbiddenOrigin(origin.to_owned()))
 }
 
-/// A frame with its number, counted from 1 as it came in, and its time.
+/// A frame, numbered from 1 in the order in which the frames came.
 struct Frame {
     number: u64,
     came: Instant,
     bytes: web::Bytes,
+}
+
+/// The bytes of a frame, counted against the budget of the server.
+struct HeldBytes {
+    bytes: web::Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 struct Connection {
@@ -74,17 +86,25 @@ struct Connection {
     /// Freed when the connection ends.
     _slot: Slot,
     started: Instant,
+    /// When the key was accepted, the last frame came, or its answer was ready, whichever is latest.
+    active: Instant,
     frames: u64,
     dropped: u64,
-    /// The newest, while another is in work.
+    /// The newest frame, while another is in work.
     waiting: Option<Frame>,
     tracker: Tracker,
-    /// Whether a key was given, or none is wanted.
+    /// Whether a valid key was given or none is required.
     admitted: bool,
 }
 
-/// What a frame came to.
+/// A frame and the result of its analysis.
 type Outcome = (Frame, Result<(Analysis, Thumbnail), ApiError>);
+
+/// The analysis of a frame.
+type Work = std::pin::Pin<Box<dyn Future<Output = Outcome>>>;
+
+/// Why a connection ends: a reason for the client, or nothing to say because the client has ended it or is gone.
+type End = Option<(CloseCode, String)>;
 
 impl Connection {
     fn new(session: Session, service: Arc<Service>, slot: Slot, admitted: bool) -> Self {
@@ -94,6 +114,7 @@ impl Connection {
             service,
             _slot: slot,
             started,
+            active: started,
             frames: 0,
             dropped: 0,
             waiting: None,
@@ -102,77 +123,118 @@ impl Connection {
         }
     }
 
-    /// Until one side ends it; says why where it is this one.
+    /// Serves until one side ends the connection. Tells the client why if this side does.
     async fn serve(mut self, mut messages: actix_ws::AggregatedMessageStream) {
-        let mut stopping = self.service.stopping.subscribe();
-        let mut work: Option<std::pin::Pin<Box<dyn Future<Output = Outcome>>>> = None;
-        let reason = loop {
-            let idle = self.service.limits.live_idle;
-            let idle = if self.admitted { idle } else { idle.min(KEY_TIME) };
-            let event = {
-                let mut answered = match &mut work {
-                    Some(work) => Either::Left(work.as_mut()),
-                    None => Either::Right(std::future::pending::<Outcome>()),
-                };
-                let quiet = std::pin::pin!(actix_web::rt::time::sleep(idle));
-                let told = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
-                let ends = select(quiet, told);
-                match select(select(messages.next(), &mut answered), ends).await {
-                    Either::Left((Either::Left((message, _)), _)) => Event::Message(message),
-                    Either::Left((Either::Right((outcome, _)), _)) => Event::Outcome(Box::new(outcome)),
-                    Either::Right((Either::Left(_), _)) => Event::Idle,
-                    Either::Right((Either::Right(_), _)) => Event::Stopping,
-                }
-            };
-            match event {
-                Event::Message(Some(Ok(AggregatedMessage::Text(text)))) if !self.admitted => {
-                    self.admitted = self.is_key(&text);
-                    if !self.admitted {
-                        break Some((CloseCode::Policy, ApiError::NoKey.to_string()));
-                    }
-                }
-                Event::Message(Some(Ok(AggregatedMessage::Binary(_)))) if !self.admitted => {
-                    break Some((CloseCode::Policy, ApiError::NoKey.to_string()));
-                }
-                Event::Message(Some(Ok(AggregatedMessage::Binary(bytes)))) => {
-                    self.frames += 1;
-                    let frame = Frame { number: self.frames, came: Instant::now(), bytes };
-                    if work.is_none() {
-                        work = Some(self.analyze(frame));
-                    } else if self.waiting.replace(frame).is_some() {
-                        self.dropped += 1;
-                        self.service.metrics.dropped_frames.inc();
-                    }
-                }
-                Event::Message(Some(Ok(AggregatedMessage::Ping(bytes)))) => {
-                    if self.session.pong(&bytes).await.is_err() {
-                        return;
-                    }
-                }
-                Event::Message(Some(Ok(AggregatedMessage::Pong(_) | AggregatedMessage::Text(_)))) => {}
-                Event::Message(Some(Ok(AggregatedMessage::Close(_))) | None) => break None,
-                Event::Message(Some(Err(error))) => break Some((CloseCode::Protocol, error.to_string())),
+        let mut work: Option<Work> = None;
+        let end = loop {
+            let step = match self.next(&mut messages, &mut work).await {
+                Event::Message(message) => self.take(message, &mut work).await,
                 Event::Outcome(outcome) => {
+                    self.active = Instant::now();
                     let answer = self.answer(*outcome).to_string();
-                    // A client that takes no answers does not keep its place either.
-                    let taken = actix_web::rt::time::timeout(idle, self.session.text(answer)).await;
-                    if !matches!(taken, Ok(Ok(()))) {
-                        return;
-                    }
+                    let sent = self.send(answer).await;
                     work = self.waiting.take().map(|frame| self.analyze(frame));
+                    sent
                 }
-                Event::Idle if !self.admitted => {
-                    break Some((CloseCode::Policy, ApiError::NoKey.to_string()));
+                Event::TooLate if self.admitted => {
+                    Err(Some((CloseCode::Normal, "no frame came for too long".to_owned())))
                 }
-                // Busy with a frame is not idle.
-                Event::Idle if work.is_some() => {}
-                Event::Idle => break Some((CloseCode::Normal, "no frame came for too long".to_owned())),
-                Event::Stopping => break Some((CloseCode::Restart, "the server is stopping".to_owned())),
+                Event::TooLate => Err(Some((CloseCode::Policy, ApiError::NoKey.to_string()))),
+                Event::Stopping => Err(Some((CloseCode::Restart, "the server is stopping".to_owned()))),
+            };
+            if let Err(end) = step {
+                break end;
             }
         };
-        let reason = reason.map(|(code, text)| CloseReason { code, description: Some(text) });
-        // The other side may be gone already.
-        let _ = self.session.close(reason).await;
+        let reason = end.map(|(code, text)| CloseReason { code, description: Some(text) });
+        // The other side may be gone already, or may not read.
+        let _ = actix_web::rt::time::timeout(KEY_TIME, self.session.close(reason)).await;
+    }
+
+    /// What happens next. The deadline comes first, so that a client that sends without a pause cannot put it off.
+    async fn next(&self, messages: &mut actix_ws::AggregatedMessageStream, work: &mut Option<Work>) -> Event {
+        let left = self.deadline().saturating_duration_since(Instant::now());
+        let (late, answered) = match work {
+            // Waiting for an answer is not idle.
+            Some(work) => (Either::Left(std::future::pending()), Either::Left(work.as_mut())),
+            None if left.is_zero() => return Event::TooLate,
+            None => {
+                let late = Box::pin(actix_web::rt::time::sleep(left));
+                (Either::Right(late), Either::Right(std::future::pending::<Outcome>()))
+            }
+        };
+        let mut stopping = self.service.stopping.subscribe();
+        let told = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
+        match select(select(late, told), select(answered, messages.next())).await {
+            Either::Left((Either::Left(_), _)) => Event::TooLate,
+            Either::Left((Either::Right(_), _)) => Event::Stopping,
+            Either::Right((Either::Left((outcome, _)), _)) => Event::Outcome(Box::new(outcome)),
+            Either::Right((Either::Right((message, _)), _)) => Event::Message(message),
+        }
+    }
+
+    /// When the connection ends unless the key or a frame comes before. No other message puts it off.
+    fn deadline(&self) -> Instant {
+        let idle = self.service.limits.live_idle;
+        if self.admitted { self.active + idle } else { self.started + idle.min(KEY_TIME) }
+    }
+
+    async fn take(&mut self, message: Option<Message>, work: &mut Option<Work>) -> Result<(), End> {
+        match message {
+            Some(Ok(AggregatedMessage::Text(text))) if !self.admitted && self.is_key(&text) => {
+                (self.admitted, self.active) = (true, Instant::now());
+                Ok(())
+            }
+            Some(Ok(AggregatedMessage::Text(_) | AggregatedMessage::Binary(_))) if !self.admitted => {
+                Err(Some((CloseCode::Policy, ApiError::NoKey.to_string())))
+            }
+            Some(Ok(AggregatedMessage::Binary(bytes))) => self.take_frame(bytes, work).await,
+            Some(Ok(AggregatedMessage::Ping(bytes))) => {
+                let mut session = self.session.clone();
+                self.in_time(session.pong(&bytes)).await
+            }
+            Some(Ok(AggregatedMessage::Pong(_) | AggregatedMessage::Text(_))) => Ok(()),
+            Some(Ok(AggregatedMessage::Close(_))) | None => Err(None),
+            Some(Err(error)) => Err(Some((CloseCode::Protocol, error.to_string()))),
+        }
+    }
+
+    /// Analyses a frame now or when the one in work is done. A frame for which the server has no memory is answered with an error.
+    async fn take_frame(&mut self, bytes: web::Bytes, work: &mut Option<Work>) -> Result<(), End> {
+        self.frames += 1;
+        self.active = Instant::now();
+        let reserved = self.service.workers.budget().reserve(bytes.len());
+        let mut frame = Frame { number: self.frames, came: self.active, bytes: web::Bytes::new() };
+        match reserved {
+            Err(over) => {
+                let answer = self.answer((frame, Err(over.into()))).to_string();
+                return self.send(answer).await;
+            }
+            Ok(reservation) => {
+                frame.bytes = web::Bytes::from_owner(HeldBytes { bytes, _reservation: reservation });
+            }
+        }
+        if work.is_none() {
+            *work = Some(self.analyze(frame));
+        } else if self.waiting.replace(frame).is_some() {
+            self.dropped += 1;
+            self.service.metrics.dropped_frames.inc();
+        }
+        Ok(())
+    }
+
+    async fn send(&self, answer: String) -> Result<(), End> {
+        let mut session = self.session.clone();
+        self.in_time(session.text(answer)).await
+    }
+
+    /// Ends the connection of a client that does not read what is sent to it.
+    async fn in_time(&self, sending: impl Future<Output = Result<(), actix_ws::Closed>>) -> Result<(), End> {
+        let limit = if self.admitted { self.service.limits.live_idle } else { KEY_TIME };
+        match actix_web::rt::time::timeout(limit, sending).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(None),
+        }
     }
 
     /// `{"api_key": "…"}`
@@ -182,14 +244,15 @@ impl Connection {
         key.is_some_and(|key| self.service.access.opens(key))
     }
 
-    fn analyze(&self, frame: Frame) -> std::pin::Pin<Box<dyn Future<Output = Outcome>>> {
+    fn analyze(&self, frame: Frame) -> Work {
         let service = Arc::clone(&self.service);
         Box::pin(async move {
             loop {
                 let bytes = frame.bytes.clone();
-                let work = move |analyzer: &mut fer_vision::Analyzer| {
-                    let pixels = fer_image::decode(&bytes, analyzer.limits())?;
-                    Ok((analyzer.analyze_pixels(&pixels)?, Thumbnail::of(&pixels)))
+                let work = move |analyzer: &mut fer_vision::Analyzer, cancellation: &Cancellation| {
+                    let needed = || !cancellation.is_cancelled();
+                    let (pixels, analysis) = analyzer.analyze_while(&bytes, &needed)?;
+                    Ok((analysis, Thumbnail::of(&pixels)))
                 };
                 match run_in(&service, Lane::Live, work).await {
                     Err(ApiError::Busy(_)) => actix_web::rt::time::sleep(ASK_AGAIN).await,
@@ -206,7 +269,7 @@ impl Connection {
             "timestamp_ms": time.as_millis() as u64,
             "dropped": self.dropped,
         });
-        let (analysis, thumbnail) = match result {
+        let (mut analysis, thumbnail) = match result {
             Ok(found) => found,
             Err(error) => {
                 json["error"] = error.json()["error"].take();
@@ -215,6 +278,9 @@ impl Connection {
         };
         self.service.metrics.picture(&analysis.timing_ms);
         let tracked = self.tracker.update(time, &thumbnail, &analysis.faces);
+        // The mood is smoothed like the faces beside it.
+        let smoothed: Vec<_> = tracked.iter().map(|face| face.emotions).collect();
+        analysis.mood = Mood::of(&smoothed);
         let mut whole = serde_json::to_value(&analysis).unwrap_or(Value::Null);
         let faces = whole["faces"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
         for (face, tracked) in faces.iter_mut().zip(tracked) {
@@ -232,9 +298,13 @@ impl Connection {
     }
 }
 
+type Message = Result<AggregatedMessage, actix_ws::ProtocolError>;
+
 enum Event {
-    Message(Option<Result<AggregatedMessage, actix_ws::ProtocolError>>),
+    /// `None` when the client has closed its side.
+    Message(Option<Message>),
     Outcome(Box<Outcome>),
-    Idle,
+    /// No key or no frame came before the deadline.
+    TooLate,
     Stopping,
 }

@@ -1,4 +1,4 @@
-//! Requests' bodies: an image as it is, forms, and JSON, each within bounds of size and time.
+//! Bodies of requests: an image, a form, or JSON, within limits on their size, their time, and the bytes that all requests hold.
 
 use std::time::Duration;
 
@@ -8,70 +8,112 @@ use actix_web::{FromRequest, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
+use fer_pool::Reservation;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::error::ApiError;
 use crate::state::BodyLimits;
 
-async fn in_time<T>(
-    limits: BodyLimits,
-    reading: impl Future<Output = Result<T, ApiError>>,
-) -> Result<T, ApiError> {
-    let limit = Duration::from_secs(limits.seconds);
-    actix_web::rt::time::timeout(limit, reading).await.map_err(|_| ApiError::TooSlow(limits.seconds))?
+/// Most fields of a form. Fields without content need memory too.
+const MOST_FIELDS: usize = 256;
+
+/// Bytes that were read, counted against the budget of the server.
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    reservation: Reservation,
+}
+
+impl Body {
+    fn empty(limits: &BodyLimits) -> Result<Self, ApiError> {
+        Ok(Self { bytes: Vec::new(), reservation: limits.budget.reserve(0)? })
+    }
+
+    fn append(&mut self, chunk: &[u8]) -> Result<(), ApiError> {
+        self.reservation.grow(chunk.len())?;
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// Another content, made from this one and no larger.
+    pub(super) fn replaced_by(mut self, bytes: Vec<u8>) -> Self {
+        self.reservation.shrink_to(bytes.len());
+        Self { bytes, reservation: self.reservation }
+    }
+
+    /// Bytes that count against the budget until the last clone is dropped.
+    pub(super) fn into_shared(self) -> web::Bytes {
+        web::Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A field of a multipart form.
 pub(super) struct Field {
     pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
+    pub(super) body: Body,
 }
 
-/// An image as the body, or as the field of that name in a multipart form.
+/// An image that is the whole body or the field of that name in a multipart form.
+///
+/// # Errors
+/// An empty or missing image, and every error of [`whole`] and [`form`].
 pub(super) async fn image(
     request: &HttpRequest,
     payload: web::Payload,
     field: &'static str,
-    limits: BodyLimits,
-) -> Result<Vec<u8>, ApiError> {
+    limits: &BodyLimits,
+) -> Result<web::Bytes, ApiError> {
     let photo = if is(request, "multipart/form-data") {
         let fields = form(request, payload, limits).await?;
         let found = fields.into_iter().find(|one| one.name == field);
-        found.ok_or(ApiError::MissingField(field))?.bytes
+        found.ok_or(ApiError::MissingField(field))?.body
     } else {
         whole(request, payload, limits).await?
     };
-    if photo.is_empty() { Err(ApiError::EmptyBody) } else { Ok(photo) }
+    if photo.as_ref().is_empty() { Err(ApiError::EmptyBody) } else { Ok(photo.into_shared()) }
 }
 
-/// Whether the body is said to be of a type.
+/// Whether the request declares a body of a media type.
 pub(super) fn is(request: &HttpRequest, kind: &str) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with(kind))
 }
 
-/// All fields of a multipart form in their order.
+/// All fields of a multipart form, in order.
+///
+/// # Errors
+/// A form that is malformed, too large or too slow, and [`ApiError::Busy`] if the server holds too many bytes.
 pub(super) async fn form(
     request: &HttpRequest,
     payload: web::Payload,
-    limits: BodyLimits,
+    limits: &BodyLimits,
 ) -> Result<Vec<Field>, ApiError> {
-    in_time(limits, fields(request, payload, limits.bytes)).await
+    limits.budget.check(declared_length(request).unwrap_or(0).min(limits.bytes))?;
+    in_time(limits, fields(request, payload, limits)).await
 }
 
-async fn fields(request: &HttpRequest, payload: web::Payload, most: usize) -> Result<Vec<Field>, ApiError> {
+async fn fields(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limits: &BodyLimits,
+) -> Result<Vec<Field>, ApiError> {
     let mut payload = payload.into_inner();
     let mut form = Multipart::from_request(request, &mut payload).await.map_err(|e| bad(&e))?;
-    let (mut fields, mut left) = (Vec::new(), most);
+    let (mut fields, mut left) = (Vec::new(), limits.bytes);
     while let Some(mut field) = form.try_next().await.map_err(|e| bad(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
-        let mut bytes = Vec::new();
+        let mut body = Body::empty(limits)?;
         while let Some(chunk) = field.next().await {
             let chunk = chunk.map_err(|e| bad(&e))?;
-            left = left.checked_sub(chunk.len()).ok_or(ApiError::BodyTooLarge(most))?;
-            bytes.extend_from_slice(&chunk);
+            left = left.checked_sub(chunk.len()).ok_or(ApiError::BodyTooLarge(limits.bytes))?;
+            body.append(&chunk)?;
         }
-        fields.push(Field { name, bytes });
+        fields.push(Field { name, body });
         if fields.len() > MOST_FIELDS {
             return Err(ApiError::BadRequest(format!("the form has more than {MOST_FIELDS} fields")));
         }
@@ -79,38 +121,53 @@ async fn fields(request: &HttpRequest, payload: web::Payload, most: usize) -> Re
     Ok(fields)
 }
 
-/// Fields without a byte cost memory too.
-const MOST_FIELDS: usize = 256;
-
-/// The body as it is.
+/// The whole body.
+///
+/// # Errors
+/// A body that is too large or too slow, and [`ApiError::Busy`] if the server holds too many bytes. Both sizes are checked against
+/// `Content-Length` before anything is read, and again while reading.
 pub(super) async fn whole(
     request: &HttpRequest,
     payload: web::Payload,
-    limits: BodyLimits,
-) -> Result<Vec<u8>, ApiError> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limits.bytes) {
+    limits: &BodyLimits,
+) -> Result<Body, ApiError> {
+    let declared = declared_length(request).unwrap_or(0);
+    if declared > limits.bytes {
         return Err(ApiError::BodyTooLarge(limits.bytes));
     }
-    in_time(limits, collect(payload, limits.bytes)).await
+    limits.budget.check(declared)?;
+    in_time(limits, collect(payload, limits)).await
+}
+
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn collect(
     mut payload: impl Stream<Item = Result<web::Bytes, actix_web::error::PayloadError>> + Unpin,
-    most: usize,
-) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
+    limits: &BodyLimits,
+) -> Result<Body, ApiError> {
+    let mut body = Body::empty(limits)?;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| bad(&e))?;
-        if bytes.len() + chunk.len() > most {
-            return Err(ApiError::BodyTooLarge(most));
+        if body.bytes.len() + chunk.len() > limits.bytes {
+            return Err(ApiError::BodyTooLarge(limits.bytes));
         }
-        bytes.extend_from_slice(&chunk);
+        body.append(&chunk)?;
     }
-    Ok(bytes)
+    Ok(body)
 }
 
-/// Base64, as a data URI or bare. Addresses and paths are refused: this server fetches and opens nothing for a client.
+async fn in_time<T>(
+    limits: &BodyLimits,
+    reading: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let limit = Duration::from_secs(limits.seconds);
+    actix_web::rt::time::timeout(limit, reading).await.map_err(|_| ApiError::TooSlow(limits.seconds))?
+}
+
+/// Decodes base64, with or without the prefix of a data URI. Addresses and paths are refused: the server fetches and opens nothing
+/// for a client.
 pub(super) fn base64_image(text: &str) -> Result<Vec<u8>, ApiError> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &base64::alphabet::STANDARD,
@@ -127,7 +184,7 @@ pub(super) fn base64_image(text: &str) -> Result<Vec<u8>, ApiError> {
     let data: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let decoded = LENIENT.decode(&data).or_else(|_| general_purpose::URL_SAFE.decode(&data));
     decoded.map_err(|_| {
-        let message = "the image is not base64; addresses and paths on the server are not opened";
+        let message = "the image is not base64; the server opens no addresses and no paths";
         ApiError::BadRequest(message.to_owned())
     })
 }

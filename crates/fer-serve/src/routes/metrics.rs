@@ -9,6 +9,8 @@ pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
     let gauges = Gauges {
         waiting: service.workers.waiting(),
         panics: service.workers.panics(),
+        skipped: service.workers.skipped(),
+        inflight: service.workers.budget().used(),
         live: service.live.count(),
     };
     match service.metrics.text(&gauges) {

@@ -49,7 +49,7 @@ mod tests {
     use crate::state::Service;
 
     async fn panics(service: web::Data<Service>) -> Result<String, ApiError> {
-        run(&service, |_| panic!("as a network might")).await
+        run(&service, |_, _| panic!("as a network might")).await
     }
 
     /// The caller gets an error, a new worker answers the next photo, and operators see the count.

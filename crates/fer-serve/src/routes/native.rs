@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use fer_pool::Lane;
 use fer_vision::Analysis;
 use futures_util::{StreamExt, stream};
 use image::codecs::jpeg::JpegEncoder;
@@ -32,8 +33,8 @@ pub(super) async fn analyze(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let photo = body::image(&request, payload, "image", service.body).await?;
-    let analysis = analysis(&service, photo.into()).await?;
+    let photo = received(&service, &request, payload, "image").await?;
+    let analysis = analysis(&service, photo).await?;
     Ok(uncached().json(analysis))
 }
 
@@ -43,13 +44,13 @@ pub(super) async fn annotate(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let photo = body::image(&request, payload, "image", service.body).await?;
+    let photo = received(&service, &request, payload, "image").await?;
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let accepted = |kind: &str| accept.is_some_and(|accept| accept.contains(kind));
     let png = accepted("image/png") && !accepted("image/jpeg");
-    let (bytes, timing) = run(&service, move |analyzer| {
-        let mut pixels = fer_image::decode(&photo, analyzer.limits())?;
-        let analysis = analyzer.analyze_pixels(&pixels)?;
+    let (bytes, timing) = run(&service, move |analyzer, cancellation| {
+        let needed = || !cancellation.is_cancelled();
+        let (mut pixels, analysis) = analyzer.analyze_while(&photo, &needed)?;
         fer_vision::annotate(&mut pixels, &analysis);
         Ok((encode(&pixels, png)?, analysis.timing_ms))
     })
@@ -80,9 +81,9 @@ pub(super) async fn batch(
             "a batch is a multipart form with a field 'image' for each".to_owned(),
         ));
     }
-    let fields = body::form(&request, payload, service.batch).await?;
-    let images: Vec<Vec<u8>> =
-        fields.into_iter().filter(|field| field.name == "image").map(|field| field.bytes).collect();
+    let fields = body::form(&request, payload, &service.batch).await?;
+    let images = fields.into_iter().filter(|field| field.name == "image");
+    let images: Vec<web::Bytes> = images.map(|field| field.body.into_shared()).collect();
     if images.is_empty() {
         return Err(ApiError::MissingField("image"));
     }
@@ -106,16 +107,30 @@ pub(super) async fn batch(
     Ok(uncached().json(json!({ "results": answers.into_iter().map(result).collect::<Vec<_>>() })))
 }
 
+/// Reads a photo if the queue has room for it, so that a busy server refuses a request before it reads the body.
+pub(super) async fn received(
+    service: &Service,
+    request: &HttpRequest,
+    payload: web::Payload,
+    field: &'static str,
+) -> Result<web::Bytes, ApiError> {
+    service.workers.check_room(Lane::Photo)?;
+    body::image(request, payload, field, &service.body).await
+}
+
 /// Of a photo, at once or not at all.
 pub(super) async fn analysis(service: &Service, photo: web::Bytes) -> Result<Analysis, ApiError> {
-    let analysis = run(service, move |analyzer| Ok(analyzer.analyze(&photo)?)).await?;
+    let (_, analysis) = run(service, move |analyzer, cancellation| {
+        Ok(analyzer.analyze_while(&photo, &|| !cancellation.is_cancelled())?)
+    })
+    .await?;
     service.metrics.picture(&analysis.timing_ms);
     Ok(analysis)
 }
 
 /// An analysis that waits for a place in the queue.
-async fn patiently(service: &Service, photo: Vec<u8>) -> Result<Analysis, ApiError> {
-    let (started, photo) = (Instant::now(), web::Bytes::from(photo));
+async fn patiently(service: &Service, photo: web::Bytes) -> Result<Analysis, ApiError> {
+    let started = Instant::now();
     loop {
         match analysis(service, photo.clone()).await {
             Err(ApiError::Busy(_)) if started.elapsed() < ASK_FOR => {

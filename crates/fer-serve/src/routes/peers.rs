@@ -4,14 +4,15 @@
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use fer_image::BoundingBox;
 use fer_model::Probabilities;
+use fer_pool::Lane;
 use fer_vision::{Analyzer, FaceAnalysis, Timing};
 use serde_json::{Map, Value, json};
 
 use super::body;
-use super::native::{analysis, uncached};
+use super::native::{analysis, received, uncached};
 use crate::error::ApiError;
 use crate::inference::run;
-use crate::state::{BodyLimits, Service};
+use crate::state::Service;
 
 /// An error with the peer's key `exception` beside ours.
 #[derive(Debug, thiserror::Error)]
@@ -37,48 +38,49 @@ pub(super) async fn deepface(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
+    service.workers.check_room(Lane::Photo).map_err(ApiError::from)?;
     let asked = if body::is(&request, "multipart/form-data") {
-        Asked::of_form(body::form(&request, payload, service.body).await?)?
+        Asked::of_form(body::form(&request, payload, &service.body).await?)?
     } else {
-        // Base64 is a third longer than what it says.
-        let encoded = BodyLimits { bytes: service.body.bytes / 3 * 4 + 4096, ..service.body };
-        let text = body::whole(&request, payload, encoded).await?;
-        Asked::of_json(&text)?
+        Asked::of_json(body::whole(&request, payload, &service.encoded_body).await?)?
     };
     let Asked { image, enforce_detection } = asked;
-    let (results, timing) =
-        run(&service, move |analyzer| deepface_results(analyzer, &image, enforce_detection)).await?;
+    let (results, timing) = run(&service, move |analyzer, cancellation| {
+        deepface_results(analyzer, &image, enforce_detection, &|| !cancellation.is_cancelled())
+    })
+    .await?;
     service.metrics.picture(&timing);
     Ok(uncached().json(json!({ "results": results })))
 }
 
 /// What a DeepFace client asks for; the detector, alignment and the like are ours.
 struct Asked {
-    image: Vec<u8>,
+    image: web::Bytes,
     enforce_detection: bool,
 }
 
 impl Asked {
-    fn of_json(text: &[u8]) -> Result<Self, ApiError> {
-        if text.is_empty() {
+    fn of_json(text: body::Body) -> Result<Self, ApiError> {
+        if text.as_ref().is_empty() {
             return Err(ApiError::EmptyBody);
         }
-        let json: Map<String, Value> = serde_json::from_slice(text).map_err(|e| body::bad(&e))?;
+        let json: Map<String, Value> = serde_json::from_slice(text.as_ref()).map_err(|e| body::bad(&e))?;
         let image = match json.get("img").or_else(|| json.get("img_path")) {
             Some(Value::String(text)) => body::base64_image(text)?,
             Some(_) => return Err(ApiError::BadRequest("img is not a string with base64".to_owned())),
             None => return Err(ApiError::MissingField("img")),
         };
         only_emotion(json.get("actions"))?;
+        let image = text.replaced_by(image).into_shared();
         Ok(Self { image, enforce_detection: enforced(json.get("enforce_detection"))? })
     }
 
     fn of_form(fields: Vec<body::Field>) -> Result<Self, ApiError> {
         let (mut image, mut enforce_detection) = (None, true);
-        for body::Field { name, bytes } in fields {
-            let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+        for body::Field { name, body } in fields {
+            let text = || Value::String(String::from_utf8_lossy(body.as_ref()).into_owned());
             match name.as_str() {
-                "img" => image = Some(bytes),
+                "img" => image = Some(body.into_shared()),
                 "actions" => only_emotion(Some(&text()))?,
                 "enforce_detection" => enforce_detection = enforced(Some(&text()))?,
                 _ => {}
@@ -131,9 +133,9 @@ fn deepface_results(
     analyzer: &mut Analyzer,
     image: &[u8],
     enforce: bool,
+    needed: &dyn Fn() -> bool,
 ) -> Result<(Vec<Value>, Timing), ApiError> {
-    let pixels = fer_image::decode(image, analyzer.limits())?;
-    let analysis = analyzer.analyze_pixels(&pixels)?;
+    let (pixels, analysis) = analyzer.analyze_while(image, needed)?;
     if !analysis.faces.is_empty() {
         return Ok((analysis.faces.iter().map(deepface_face).collect(), analysis.timing_ms));
     }
@@ -177,8 +179,8 @@ pub(super) async fn fer(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
-    let photo = body::image(&request, payload, "image", service.body).await?;
-    let analysis = analysis(&service, photo.into()).await?;
+    let photo = received(&service, &request, payload, "image").await?;
+    let analysis = analysis(&service, photo).await?;
     let faces: Vec<Value> = analysis.faces.iter().map(fer_face).collect();
     Ok(uncached().json(faces))
 }

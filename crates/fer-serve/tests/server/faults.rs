@@ -1,4 +1,4 @@
-//! What must not hang, and what must not be lost.
+//! Faults and overload: the server must not hang, and must not lose what it has accepted.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -40,7 +40,7 @@ fn a_full_queue_answers_503_and_recovers() {
     assert_eq!(server.analyze(&photo).status, 200);
 }
 
-/// All photos that were let in are answered, whether at work or waiting; afterwards nobody is let in.
+/// All accepted photos are answered, whether in work or waiting. No photo is accepted afterwards.
 #[cfg(unix)]
 #[test]
 fn told_to_stop_it_finishes_what_it_has() {
@@ -51,7 +51,7 @@ fn told_to_stop_it_finishes_what_it_has() {
     std::thread::scope(|scope| {
         let mut clients = vec![scope.spawn(|| server.post_to("/v1/batch", FORM, &batch))];
         clients.extend((0..8).map(|_| scope.spawn(|| server.analyze(&photo))));
-        // All are in: of the batch one image at a time, and one of the nine is at work.
+        // All are accepted. The batch submits one image at a time, and one of the nine photos is in work.
         let served =
             || server.metric_or_zero("fer_http_requests_total{route=\"/v1/analyze\",status=\"200\"}");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -77,7 +77,7 @@ fn clients_that_go_away_in_the_middle_cost_nothing() {
             stream.write_all(&photo[..part]).unwrap();
         }
     }
-    // Whole, but nobody waits for the answer.
+    // Complete requests, whose clients do not wait for the answer.
     let mut stream = server.connect();
     stream.write_all(head(photo.len()).as_bytes()).unwrap();
     stream.write_all(&photo).unwrap();
@@ -89,7 +89,7 @@ fn clients_that_go_away_in_the_middle_cost_nothing() {
     assert_eq!((server.metric("fer_queue_waiting"), server.metric("fer_worker_panics")), (0.0, 0.0));
 }
 
-/// Slow-loris: bytes that come one by one, of the headers and of the body.
+/// Slow-loris attacks: the headers or the body arrive byte by byte.
 #[test]
 fn who_sends_slowly_is_cut_off_and_others_do_not_wait() {
     let server = Server::start(&["--workers", "1", "--body-seconds", "2"]);
@@ -102,7 +102,7 @@ fn who_sends_slowly_is_cut_off_and_others_do_not_wait() {
             let mut reader = stream.try_clone().unwrap();
             let reading = scope.spawn(move || {
                 let mut text = String::new();
-                // A reset is as good an end as any.
+                // The server may also reset the connection.
                 let _ = reader.read_to_string(&mut text);
                 (text, started.elapsed())
             });
@@ -125,7 +125,7 @@ fn who_sends_slowly_is_cut_off_and_others_do_not_wait() {
     });
 }
 
-/// Its writing half is closed, or it is simply gone: its place is free again, well before the idle time.
+/// After a client closes its writing half or the whole connection, its place is free again well before the idle time ends.
 #[test]
 fn half_closed_sockets_give_their_place_back() {
     let server = Server::start(&["--workers", "1", "--live-connections", "1", "--live-idle-seconds", "60"]);
@@ -145,4 +145,72 @@ fn half_closed_sockets_give_their_place_back() {
         }
     }
     assert_eq!(server.analyze(&sample()).status, 200);
+}
+
+/// Bodies used to be read without any bound on their sum.
+#[test]
+fn requests_are_refused_before_their_bodies_fill_the_memory() {
+    let limits = ["--max-body", "2000000", "--max-batch", "2000000", "--max-inflight-bytes", "2700000"];
+    let server = Server::start(&[&["--workers", "1"], &limits[..]].concat());
+    let photo = sample();
+    let large = [&photo[..], &vec![0; 1_900_000 - photo.len()]].concat();
+    let mut slow = server.connect();
+    slow.write_all(head(large.len()).as_bytes()).unwrap();
+    slow.write_all(&large[..1_500_000]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.metric("fer_inflight_bytes") < 1_500_000.0 {
+        assert!(Instant::now() < deadline, "the first body is not counted");
+    }
+    // By its declared length, before it is read.
+    let mut declared = server.connect();
+    declared.write_all(head(large.len()).as_bytes()).unwrap();
+    let mut answer = [0; 4096];
+    let read = declared.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    Answer::of_text(&answer).refused(503, "busy");
+    assert!(answer.to_ascii_lowercase().contains("retry-after: 1\r\n"), "{answer}");
+    // Without a declared length, as soon as it exceeds the bound.
+    let mut chunked = server.connect();
+    let start = "POST /v1/analyze HTTP/1.1\r\nHost: fer\r\nTransfer-Encoding: chunked\r\n\r\n";
+    chunked.write_all(start.as_bytes()).unwrap();
+    // The server may stop reading in the middle.
+    let _ = chunked
+        .write_all(format!("{:x}\r\n", large.len()).as_bytes())
+        .and_then(|()| chunked.write_all(&large));
+    let mut text = String::new();
+    let _ = chunked.read_to_string(&mut text);
+    Answer::of_text(&text).refused(503, "busy");
+    assert_eq!(server.analyze(&photo).status, 200, "small photos still fit");
+    drop(slow);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.metric("fer_inflight_bytes") > 0.0 {
+        assert!(Instant::now() < deadline, "the bytes of a client that left stay reserved");
+    }
+    assert_eq!(server.analyze(&large).status, 200);
+}
+
+/// Such photos used to be analysed although nobody waited for the result.
+#[test]
+fn photos_of_clients_that_left_are_not_analysed() {
+    let server = Server::start(&["--workers", "1"]);
+    let photo = encoded(group(), ImageFormat::Png);
+    let request = [head(photo.len()).as_bytes(), &photo[..]].concat();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&request).unwrap();
+            stream
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.metric("fer_queue_waiting") < 5.0 {
+        assert!(Instant::now() < deadline, "the photos do not come in");
+    }
+    drop(clients);
+    while server.metric("fer_queue_waiting") > 0.0 {
+        assert!(Instant::now() < deadline, "the queue is not emptied");
+    }
+    assert!(server.metric("fer_skipped_jobs") >= 3.0, "{}", server.metric("fer_skipped_jobs"));
+    assert_eq!(server.analyze(&photo).status, 200);
+    assert_eq!(server.metric("fer_inflight_bytes"), 0.0);
 }

@@ -1,6 +1,6 @@
-//! A real server as a child process, what is sent to it, and what it answers.
+//! Starts a real server as a child process, sends requests to it, and reads its answers.
 
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +24,7 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// A running server on a port of its own, in an empty folder of its own; killed at the end.
+/// A running server on a free port, in an empty temporary folder. It is killed when dropped.
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) base: String,
@@ -79,32 +79,32 @@ impl Server {
         self.post_to(path, "application/json", body.to_string().as_bytes())
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(told.unwrap().success());
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits until the server exits, which must be with code 0.
     pub(crate) fn ends_well(&mut self, within: Duration) {
         let waiting = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(waiting.elapsed() < within, "it does not stop");
+            assert!(waiting.elapsed() < within, "the server does not stop");
             std::thread::sleep(Duration::from_millis(20));
         };
         assert!(status.success(), "{status}");
     }
 
-    /// Its address and port.
+    /// Address and port, such as `127.0.0.1:8080`.
     pub(crate) fn address(&self) -> &str {
         self.base.strip_prefix("http://").unwrap()
     }
 
-    /// A connection on which nothing was sent yet; a read on it fails after a while.
+    /// A new connection. Reading from it fails after 30 seconds.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -116,7 +116,7 @@ impl Server {
         self.metric_if_there(name).unwrap_or_else(|| panic!("no metric {name}"))
     }
 
-    /// The same of one that is not there before something was counted.
+    /// The value of a metric that is absent until something was counted.
     pub(crate) fn metric_or_zero(&self, name: &str) -> f64 {
         self.metric_if_there(name).unwrap_or(0.0)
     }
@@ -143,7 +143,7 @@ impl Drop for Server {
 }
 
 pub(crate) fn agent() -> ureq::Agent {
-    // The servers of these tests sign their own certificates.
+    // The servers of these tests have self-signed certificates.
     let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
     ureq::Agent::config_builder()
         .tls_config(tls)
@@ -168,7 +168,7 @@ impl Answer {
         Self { status: response.status().as_u16(), headers: response.headers().clone(), json, text }
     }
 
-    /// As it stands on the wire; without headers.
+    /// Parses the text of a response. The headers are left out.
     pub(crate) fn of_text(text: &str) -> Self {
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -201,7 +201,7 @@ pub(crate) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Ve
     bytes.into_inner()
 }
 
-/// A quiet tone of two seconds, as WAV of one channel, eight bits and 8,000 samples a second.
+/// A quiet tone of two seconds as WAV, with one channel, 8 bits and 8,000 samples per second.
 pub(crate) fn tone() -> Vec<u8> {
     let samples = (0..16_000).map(|t| (128.0 + 20.0 * (f64::from(t) * 0.35).sin()) as u8);
     let mut wav =
@@ -214,7 +214,7 @@ pub(crate) fn tone() -> Vec<u8> {
     wav
 }
 
-/// The sample's head at three places.
+/// A picture with three copies of the sample photo's head.
 pub(crate) fn group() -> RgbImage {
     let photo = image::load_from_memory(&sample()).unwrap().into_rgb8();
     let head = image::imageops::crop_imm(&photo, 140, 20, 170, 190).to_image();
@@ -233,7 +233,7 @@ pub(crate) fn form(field: &str, content: &[u8]) -> Vec<u8> {
     [head.as_bytes(), content, b"\r\n--b--\r\n"].concat()
 }
 
-/// The request line and headers of a photo of so many bytes.
+/// The request line and headers for a photo of `bytes` bytes.
 pub(crate) fn head(bytes: usize) -> String {
     format!(
         "POST /v1/analyze HTTP/1.1\r\nHost: fer\r\nContent-Type: image/png\r\nContent-Length: {bytes}\r\n\r\n"
@@ -244,7 +244,7 @@ pub(crate) fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// A multipart body of fields with their contents.
+/// A multipart body with these fields and contents.
 pub(crate) fn fields(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, content) in parts {
@@ -292,8 +292,26 @@ pub(crate) fn farewell(socket: &mut Socket) -> String {
     }
 }
 
-/// Holds an answer against the one in `snapshots/`: the same keys in the same order, the same texts, numbers within half a percent
-/// (or a hundredth), times any. `FER_SNAPSHOTS=write` writes them anew, for a look at the difference.
+/// Like [`farewell`], of a client that sends a ping several times a second and neither a key nor a frame.
+pub(crate) fn farewell_to_pings(socket: &mut Socket, within: Duration) -> String {
+    let started = Instant::now();
+    socket.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    loop {
+        assert!(started.elapsed() < within, "pings hold the connection open");
+        // The server may have closed the connection already; then the reason can still be read.
+        let _ = socket.send(tungstenite::Message::Ping(b"x".to_vec().into()));
+        match socket.read() {
+            Ok(tungstenite::Message::Close(frame)) => return frame.unwrap().reason.to_string(),
+            Ok(_) => std::thread::sleep(Duration::from_millis(100)),
+            Err(tungstenite::Error::Io(error))
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Compares an answer with the one in `snapshots/`: keys and their order, texts, and numbers within 0.5 % or 0.01. Times may differ.
+/// `FER_SNAPSHOTS=write` writes the files anew, so that the difference can be inspected.
 #[track_caller]
 pub(crate) fn snapshot(name: &str, found: &Value) {
     let file = workspace("crates/fer-serve/tests/server/snapshots").join(format!("{name}.json"));

@@ -23,6 +23,9 @@ fn a_live_connection_follows_faces_and_the_newest_frame_wins() {
         let face = &answer["faces"][0];
         assert_eq!((&face["track_id"], &face["dominant_emotion"]), (&json!(1), &json!("happy")), "{answer}");
         assert!(face["raw_emotions"]["happy"].is_f64() && face["emotions"]["happy"].is_f64());
+        assert_eq!(answer["mood"]["mean"], face["emotions"], "the mood of one face is the smoothed face's");
+        assert_eq!(face["emotions"] == face["raw_emotions"], number == 1, "{face}");
+        assert!(answer["timing_ms"]["decode"].as_f64().unwrap() > 0.0, "{answer}");
         assert_eq!(answer["image"], json!({"width": 420, "height": 400}));
     }
     send(&mut socket, b"no picture");
@@ -77,4 +80,21 @@ fn live_connections_are_limited_and_end_with_a_reason() {
     }
     #[cfg(not(unix))]
     socket.close(None).unwrap();
+}
+
+/// A ping used to put off both deadlines, so that one client could hold every place for ever.
+#[test]
+fn pings_put_off_neither_the_key_nor_a_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "a-key-of-some-length\n").unwrap();
+    let arguments = ["--workers", "1", "--live-idle-seconds", "2", "--api-key-file", file.to_str().unwrap()];
+    let server = Server::start(&arguments);
+    let within = Duration::from_secs(8);
+    assert!(farewell_to_pings(&mut server.live(None).unwrap(), within).contains("API key"));
+    let mut socket = server.live(None).unwrap();
+    socket.send(tungstenite::Message::text(r#"{"api_key":"a-key-of-some-length"}"#)).unwrap();
+    send(&mut socket, &sample());
+    assert_eq!(receive(&mut socket)["frame"], 1);
+    assert!(farewell_to_pings(&mut socket, within).contains("no frame came"));
 }

@@ -1,4 +1,4 @@
-//! The real binary over real HTTP.
+//! Tests of the real binary over real HTTP.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! How the program starts, who may use it, and what it tells its operator.
+//! Start, access control, and what operators see.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// Exit code 1 and one line on standard error, which is returned.
+/// Runs a command that must exit with code 1 and one line on standard error. Returns the line.
 fn refusal(command: &mut Command) -> String {
     let Output { status, stderr, .. } = command.args(["--bind", "127.0.0.1:0"]).output().unwrap();
     let message = String::from_utf8(stderr).unwrap();
@@ -96,14 +96,14 @@ fn with_a_key_file_the_api_wants_a_key_and_the_page_does_not() {
     assert_eq!((ask("x-api-key", "a-key-of-some-lengtH"), ask("authorization", "Bearer ")), (401, 401));
     server.get("/v1/model").refused(401, "no_key");
     server.post_to("/detect_emotions", "image/png", &sample()).refused(401, "no_key");
-    // However the path is spelt.
+    // However the path is spelled.
     for path in ["/%761/model", "/v%31/model", "/v1//model", "/v1/model/", "/v1/music", "/nowhere"] {
         server.get(path).refused(401, "no_key");
     }
     for open in ["/", "/live.js", "/healthz", "/readyz", "/metrics"] {
         assert_eq!(server.get(open).status, 200, "{open}");
     }
-    // A browser cannot send a header with a WebSocket: its first message is the key.
+    // A browser cannot add a header to a WebSocket, so its first message is the key.
     let mut socket = server.live(None).unwrap();
     socket.send(tungstenite::Message::text(r#"{"api_key":"a-key-of-some-length"}"#)).unwrap();
     send(&mut socket, &sample());
@@ -116,7 +116,7 @@ fn with_a_key_file_the_api_wants_a_key_and_the_page_does_not() {
     let started = Instant::now();
     assert!(
         farewell(&mut server.live(None).unwrap()).contains("API key"),
-        "who says nothing is not waited for"
+        "the server does not wait for a silent client"
     );
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let refused = program().args(["--api-key-file", "/nowhere/keys"]).output().unwrap();
@@ -237,4 +237,21 @@ fn a_client_behind_a_proxy_cannot_choose_its_address() {
     assert!(limited(&|number| format!("203.0.113.{number}, 198.51.100.1:{number}")) >= 4);
     assert!(limited(&|number| format!("203.0.113.{number}, rubbish")) >= 4);
     assert!(limited(&|number| format!("2001:db8::{number}")) >= 4, "one network");
+}
+
+/// The time of decoding used to be zero except on `/v1/analyze`.
+#[test]
+fn decoding_is_timed_on_every_route() {
+    let server = Server::start(&["--workers", "1"]);
+    let decoding = || server.metric("fer_stage_seconds_sum{stage=\"decode\"}");
+    for (path, field) in [
+        ("/v1/analyze", "image"),
+        ("/v1/annotate", "image"),
+        ("/analyze", "img"),
+        ("/detect_emotions", "image"),
+    ] {
+        let before = decoding();
+        assert_eq!(server.post_to(path, FORM, &form(field, &sample())).status, 200, "{path}");
+        assert!(decoding() > before, "{path}");
+    }
 }
