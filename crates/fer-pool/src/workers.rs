@@ -75,7 +75,7 @@ impl<W> Queue<W> {
     }
 
     /// Removes the jobs of a lane that nobody needs any more.
-    fn take_cancelled(&mut self, lane: usize) -> Vec<Job<W>> {
+    fn take_cancelled(&mut self, lane: usize) -> VecDeque<Job<W>> {
         let jobs = std::mem::take(&mut self.lanes[lane]);
         let (cancelled, needed) = jobs.into_iter().partition(|job| job.cancellation.is_cancelled());
         self.lanes[lane] = needed;
@@ -109,10 +109,10 @@ impl<W> Shared<W> {
     }
 
     /// Checks that a lane has room, without the cancelled jobs in it.
-    fn make_room(&self, queue: &mut Queue<W>, lane: Lane) -> Result<Vec<Job<W>>, QueueFull> {
+    fn make_room(&self, queue: &mut Queue<W>, lane: Lane) -> Result<VecDeque<Job<W>>, QueueFull> {
         let lane = lane as usize;
         if queue.lanes[lane].len() < self.capacity {
-            return Ok(Vec::new());
+            return Ok(VecDeque::new());
         }
         let cancelled = queue.take_cancelled(lane);
         self.skipped.fetch_add(cancelled.len() as u64, Ordering::Relaxed);
