@@ -125,11 +125,11 @@ impl RunFolder {
     }
 }
 
-const DATA_LICENCE: &str = "Trained on FER-2013 (Goodfellow et al. 2013, ICML 2013 challenges in representation \
-     learning), whose photos were collected by web search and are distributed for research; no licence covers \
-     the single photos. The photos are not part of this bundle.";
+const DATA_LICENCE: &str = "Trained on FER-2013 (Goodfellow et al. 2013, ICML 2013 challenges in \
+     representation learning). Its photos were collected by web search and are distributed for \
+     research; no licence covers the individual photos. The photos are not part of this bundle.";
 
-const CARD: &str = "Guesses which of seven labels people would give to the expression on a frontal face of at \
-     least 48 pixels. The labels are crowd-sourced and disagree for about a third of the faces; the model \
-     repeats their errors and biases, and it is weak on disgust, fear, profiles, masks and children. An \
-     expression is not a feeling: do not use it to decide about people.";
+const CARD: &str = "Guesses which of seven labels people would give to the expression on a frontal \
+     face of at least 48 pixels. The labels are crowd-sourced, and people disagree with about a third \
+     of them. The model repeats their errors and biases; it is weak on disgust, fear, profiles, masks \
+     and children. An expression is not a feeling: do not use the model to decide about people.";
