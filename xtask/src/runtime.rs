@@ -34,8 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => pip_download(downloads.path())?,
     };
     let library = install(&source, &folder).with_context(|| format!("cannot use {}", source.display()))?;
-    println!("installed {}", library.display());
-    println!("start the server with it: fer-serve --onnxruntime {}", library.display());
+    println!("installed {}; a fer-serve that is built in this checkout uses it", library.display());
     Ok(())
 }
 
