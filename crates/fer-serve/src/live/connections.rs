@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::ApiError;
 
-/// Most live connections at once.
+/// Limits on the number of live connections.
 #[derive(Clone, Copy)]
 pub(crate) struct ConnectionLimits {
-    /// Of all clients together.
+    /// Connections of all clients together.
     pub(crate) total: usize,
-    /// Of one client, by its address.
+    /// Connections of one client, identified by its address.
     pub(crate) per_client: usize,
 }
 
