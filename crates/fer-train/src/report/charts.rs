@@ -191,14 +191,14 @@ pub fn confusion(metrics: &Metrics) -> Result<String> {
         for (row, counts) in metrics.confusion.iter().enumerate() {
             let sum: usize = counts.iter().sum();
             for (column, &count) in counts.iter().enumerate() {
-                let share = count as f64 / sum.max(1) as f64;
+                let fraction = count as f64 / sum.max(1) as f64;
                 let (x, y) = (left + column as i32 * cell, top + row as i32 * cell);
-                let fade = |full: u8| (255.0 - share * f64::from(255 - full)) as u8;
+                let fade = |full: u8| (255.0 - fraction * f64::from(255 - full)) as u8;
                 let RGBColor(r, g, b) = COLOURS[0];
                 let style = RGBColor(fade(r), fade(g), fade(b)).filled();
                 failed(area.draw(&Rectangle::new([(x, y), (x + cell - 2, y + cell - 2)], style)))?;
-                let ink = if share > 0.7 { &WHITE } else { &BLACK };
-                text(&format!("{:.0} %", 100.0 * share), x + cell / 2, y + cell / 2 - 9, 15, ink)?;
+                let ink = if fraction > 0.7 { &WHITE } else { &BLACK };
+                text(&format!("{:.0} %", 100.0 * fraction), x + cell / 2, y + cell / 2 - 9, 15, ink)?;
                 text(&count.to_string(), x + cell / 2, y + cell / 2 + 12, 12, ink)?;
             }
         }

@@ -112,3 +112,22 @@ fn unreadable_pictures_are_named_and_the_others_are_used() {
     let explored = super::refusal(program(folder).args(["explore", "--data", "photos"]));
     assert!(explored.contains("photos/train/fear"), "{explored}");
 }
+
+/// Issue 13, section 2: folders of pictures were decoded and converted to grey in another way than photos are served.
+#[test]
+fn pictures_in_folders_are_read_as_they_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for split in ["train", "test"] {
+        fs::create_dir_all(folder.join("photos").join(split).join("happy")).unwrap();
+    }
+    let clear = image::RgbaImage::from_pixel(60, 60, image::Rgba([0; 4]));
+    clear.save(folder.join("photos/train/happy/clear.png")).unwrap();
+    let green = image::RgbImage::from_pixel(60, 60, image::Rgb([0, 255, 0]));
+    green.save(folder.join("photos/test/happy/green.png")).unwrap();
+    let explored = succeeds(program(folder).args(["explore", "--data", "photos", "--json"]));
+    let explored: Value = serde_json::from_str(&explored).unwrap();
+    let mean = |split: usize| explored["splits"][split]["mean"].as_f64().unwrap();
+    assert!((mean(0) - 1.0).abs() < 1e-6, "transparent pixels are white: {explored}");
+    assert!((mean(1) - 150.0 / 255.0).abs() < 1e-6, "green by Rec. 601: {explored}");
+}
