@@ -66,7 +66,6 @@ pub(crate) fn run(args: &AlignArgs) -> Result<()> {
         );
     }
     let failures = report.failures.iter().filter(|failure| failure.unreadable);
-    let failures: Vec<_> =
-        failures.map(|failure| format!("{}: {}", failure.picture, failure.reason)).collect();
+    let failures: Vec<_> = failures.map(|failure| failure.reason.clone()).collect();
     unreadable(&failures)
 }
