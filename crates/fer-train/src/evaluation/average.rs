@@ -47,7 +47,8 @@ pub fn mean_weights(members: &[(&NetworkSpec, &Weights)]) -> Result<Weights> {
 }
 
 /// The same weights with running statistics that are the mean of those of all mini-batches of the samples, as stochastic
-/// weight averaging does (Izmailov et al. 2018). The faces are not augmented. An incomplete last mini-batch is left out.
+/// weight averaging does (Izmailov et al. 2018). The faces are not augmented, and dropout is off, as in serving. An incomplete
+/// last mini-batch is left out.
 ///
 /// # Errors
 /// If there are no samples, or if a statistic is not finite.
