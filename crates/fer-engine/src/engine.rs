@@ -1,4 +1,4 @@
-//! The engines, and opening a graph on one of them.
+//! The choice between tract and ONNX Runtime.
 
 use std::fmt;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 use crate::onnx_runtime::OnnxRuntime;
 use crate::{EngineError, Session, tract};
 
-/// Which runtime does the arithmetic.
+/// Which runtime runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineKind {
-    /// tract: pure Rust, part of the program.
+    /// tract: pure Rust, linked into the program.
     Tract,
-    /// Microsoft's ONNX Runtime: a shared library, two to four times as fast.
+    /// Microsoft's ONNX Runtime: a shared library, two to four times faster.
     OnnxRuntime,
 }
 
 impl EngineKind {
-    /// The engine's name in JSON.
+    /// Returns the name used in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tract => "tract",
@@ -31,7 +31,7 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// A started engine; clones share it.
+/// A started engine. Clones share it.
 #[derive(Clone)]
 pub struct Engine(Runtime);
 
@@ -42,7 +42,7 @@ enum Runtime {
 }
 
 impl Engine {
-    /// Returns tract, which is part of the program.
+    /// Returns the engine that is linked into the program.
     pub const fn tract() -> Self {
         Self(Runtime::Tract)
     }
@@ -50,8 +50,8 @@ impl Engine {
     /// Loads ONNX Runtime from a shared library, which stays loaded until the process ends.
     ///
     /// # Errors
-    /// [`EngineError::Library`] if it cannot be loaded; [`EngineError::Loaded`] if the process has already loaded another
-    /// library.
+    /// Returns [`EngineError::Library`] if the library cannot be loaded, and [`EngineError::Loaded`] if the process has
+    /// already loaded another one.
     pub fn onnx_runtime(library: &Path) -> Result<Self, EngineError> {
         OnnxRuntime::load(library).map(Runtime::OnnxRuntime).map(Self)
     }
@@ -64,7 +64,7 @@ impl Engine {
         }
     }
 
-    /// Describes the engine for people: its kind, and the library it was loaded from.
+    /// Describes the engine for people: its kind, and for ONNX Runtime the path of the library.
     pub fn describe(&self) -> String {
         match &self.0 {
             Runtime::Tract => "tract".to_owned(),
@@ -72,11 +72,11 @@ impl Engine {
         }
     }
 
-    /// Opens a graph with one input for use by one thread at a time. The session runs only on the calling thread:
-    /// parallelism comes from several sessions, and helper threads that spin make a busy machine several times slower.
+    /// Opens a graph with one input for use by one thread at a time. It runs only on the calling thread: parallelism comes
+    /// from several sessions, because helper threads that spin make a busy machine several times slower.
     ///
     /// # Errors
-    /// [`EngineError::Graph`] if the bytes are no graph that the engine can run.
+    /// Returns [`EngineError::Graph`] if the engine cannot open the graph.
     pub fn open(&self, onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
         match &self.0 {
             Runtime::Tract => tract::open(onnx),
@@ -90,9 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_libraries_and_graphs_are_errors() {
-        let missing = Engine::onnx_runtime(Path::new("nowhere.so")).err().unwrap().to_string();
-        assert!(missing.contains("nowhere.so") && missing.contains("1.24"), "{missing}");
+    fn bad_graphs_are_errors() {
         let engine = Engine::tract();
         assert_eq!(engine.kind().to_string(), "tract");
         assert!(matches!(engine.open(b"not a graph"), Err(EngineError::Graph(_))));

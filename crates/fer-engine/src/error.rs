@@ -1,11 +1,11 @@
-//! Errors of loading an engine, opening a graph and running it.
+//! Errors of engines, graphs and tensors.
 
 use std::path::PathBuf;
 
-/// Why an engine or a graph cannot be used.
+/// Why an engine, a graph or a tensor cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The file does not exist, is not ONNX Runtime, or is too old.
+    /// The file is missing, is not ONNX Runtime, or is a version that is too old.
     #[error("cannot load ONNX Runtime from {path}: {message}; version 1.24 or later is needed")]
     Library {
         /// The shared library.
@@ -13,27 +13,27 @@ pub enum EngineError {
         /// The loader's message.
         message: String,
     },
-    /// The process has loaded another library.
+    /// The process has already loaded another library.
     #[error("this process has loaded ONNX Runtime from {path} already; a process can load only one library")]
     Loaded {
         /// The library that is loaded.
         path: PathBuf,
     },
-    /// The bytes are no ONNX graph, or a graph that the engine cannot run.
+    /// The engine cannot open the bytes as a graph.
     #[error("the graph cannot be opened: {0}")]
     Graph(String),
-    /// The number of values is not the product of the shape's sides.
+    /// The number of values is not the product of the shape.
     #[error("a tensor of shape {shape:?} cannot hold {values} values")]
     Shape {
-        /// The shape that was asked for.
+        /// The dimensions.
         shape: Vec<usize>,
-        /// Number of values that were given.
+        /// The number of values.
         values: usize,
     },
     /// The forward pass failed.
     #[error("the graph cannot run on an input of shape {shape:?}: {message}")]
     Run {
-        /// Shape of the input.
+        /// The input's shape.
         shape: Vec<usize>,
         /// The engine's message.
         message: String,
@@ -43,7 +43,7 @@ pub enum EngineError {
     MissingOutput {
         /// The name that was asked for.
         name: String,
-        /// Names of the graph's outputs.
+        /// The names that the graph has, separated by commas.
         found: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The types of the ONNX file format (onnx.proto), for writing graphs.
+//! The types of the ONNX file format (onnx.proto), for code that writes graphs.
 
 use prost::Message as _;
 

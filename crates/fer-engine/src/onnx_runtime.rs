@@ -1,4 +1,4 @@
-//! ONNX Runtime behind [`Session`]. No other file uses `ort`.
+//! ONNX Runtime behind [`Session`]. Only this file uses `ort`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use ort::value::TensorRef;
 
 use crate::{EngineError, Outputs, Session, Tensor};
 
-/// The loaded library; clones share it.
+/// The loaded library. Clones share it.
 #[derive(Clone)]
 pub(crate) struct OnnxRuntime(Arc<Loaded>);
 
@@ -20,7 +20,7 @@ struct Loaded {
     environment: Environment,
 }
 
-/// `ort` loads one library per process. Sessions need the environment, so it is kept.
+/// `ort` loads one library per process. Sessions need its environment, so it stays loaded.
 static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
 
 impl OnnxRuntime {
@@ -46,7 +46,7 @@ impl OnnxRuntime {
 
     pub(crate) fn open(&self, onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
         let failed = |e: ort::Error| EngineError::Graph(e.to_string());
-        // If the library does not know an option, the session is built without it.
+        // A library that does not know an option runs without it.
         let session = ort::session::Session::builder(&self.0.environment)
             .map_err(failed)?
             .with_optimization_level(GraphOptimizationLevel::All)
@@ -61,15 +61,15 @@ impl OnnxRuntime {
     }
 }
 
-/// Number of input shapes for which the output shapes are remembered.
-const MOST_SHAPES: usize = 1024;
+/// Number of input shapes for which a session remembers the shapes of the outputs.
+const MAX_SHAPES: usize = 1024;
 
 /// An output's name and shape.
 type Output = (String, Vec<usize>);
 
-/// The outputs are allocated here and not by the library: `ort` 2.0.0-rc.14 never frees the type of an output that the library
-/// allocated (`Value::from_session_output_ptr`), about 300 bytes per run. The output shapes follow from the input shape, so the
-/// first run with each input shape determines them.
+/// A session that allocates the outputs itself: `ort` 2.0.0-rc.14 never frees the type of an output that the library
+/// allocated (`Value::from_session_output_ptr`), which leaks some 300 bytes per run. The outputs' shapes depend on the
+/// input's, so the first run with each input shape records them.
 struct OrtSession {
     session: ort::session::Session,
     shapes: HashMap<Vec<usize>, Vec<Output>>,
@@ -120,7 +120,7 @@ impl Session for OrtSession {
             return Self::run_into(&mut self.session, &input, outputs).map_err(failed);
         }
         let outputs = Self::run_first(&mut self.session, &input).map_err(failed)?;
-        if self.shapes.len() >= MOST_SHAPES {
+        if self.shapes.len() >= MAX_SHAPES {
             self.shapes.clear();
         }
         let shapes = outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
@@ -130,27 +130,38 @@ impl Session for OrtSession {
 }
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
-    /// Resident memory of this process in KiB.
-    fn resident_memory() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
+    fn workspace(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
     }
 
+    /// One test, because all tests of this crate share a process and a process loads one library: errors about a missing
+    /// library must be seen before it, errors about another library after it.
     #[test]
-    fn memory_does_not_grow_with_runs() {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let downloaded = workspace.join("assets/runtime/libonnxruntime.so");
+    fn a_process_loads_one_library() {
+        let missing = OnnxRuntime::load(Path::new("nowhere.so")).err().unwrap().to_string();
+        assert!(missing.contains("nowhere.so") && missing.contains("1.24"), "{missing}");
+        let downloaded = workspace("assets/runtime/libonnxruntime.so");
         let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
         if !library.is_file() {
-            return println!("skipped: no ONNX Runtime at {}", library.display());
+            return fer_testing::skip(
+                "onnxruntime",
+                &format!("there is no library at {}", library.display()),
+            );
         }
-        let graph = std::fs::read(workspace.join("assets/models/mtcnn/pnet.onnx")).unwrap();
-        let mut session = OnnxRuntime::load(&library).unwrap().open(&graph).unwrap();
+        let runtime = OnnxRuntime::load(&library).unwrap();
+        let other = OnnxRuntime::load(Path::new("nowhere.so")).err().unwrap();
+        assert!(matches!(other, EngineError::Loaded { .. }), "{other}");
+        if cfg!(target_os = "linux") {
+            memory_does_not_grow_with_runs(&runtime);
+        }
+    }
+
+    fn memory_does_not_grow_with_runs(runtime: &OnnxRuntime) {
+        let graph = std::fs::read(workspace("assets/models/mtcnn/pnet.onnx")).unwrap();
+        let mut session = runtime.open(&graph).unwrap();
         let mut run = |count: usize| {
             for number in 0..count {
                 let [height, width] = [[30, 40], [21, 28], [15, 20]][number % 3];
@@ -161,5 +172,12 @@ mod tests {
         };
         let (before, after) = (run(300), run(6000));
         assert!(after < before + 1024, "{before} KiB, then {after} KiB");
+    }
+
+    /// Returns the resident memory of this process in KiB, as Linux reports it.
+    fn resident_memory() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::EngineError;
 
-/// Row-major `f32` values with a shape. Invariant: the number of values is the product of the shape's sides.
+/// Row-major `f32` values with a shape. Invariant: the number of values is the product of the shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -13,7 +13,7 @@ impl Tensor {
     /// Makes a tensor from values in row-major order.
     ///
     /// # Errors
-    /// [`EngineError::Shape`] if the number of values is not the product of the shape's sides.
+    /// Returns [`EngineError::Shape`] if their number is not the product of the shape.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self, EngineError> {
         let shape = shape.into();
         let values = shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
@@ -24,12 +24,12 @@ impl Tensor {
         }
     }
 
-    /// Length of each side.
+    /// Returns the dimensions.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The values in row-major order.
+    /// Returns the values in row-major order.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
@@ -40,7 +40,7 @@ impl Tensor {
     }
 }
 
-/// The outputs of a forward pass by name.
+/// The outputs of a forward pass, by name.
 #[derive(Debug)]
 pub struct Outputs(Vec<(String, Tensor)>);
 
@@ -53,10 +53,10 @@ impl Outputs {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Removes and returns the output of this name.
+    /// Takes the output of this name.
     ///
     /// # Errors
-    /// [`EngineError::MissingOutput`] if there is no such output.
+    /// Returns [`EngineError::MissingOutput`], which lists the names that the graph has.
     pub fn take(&mut self, name: &str) -> Result<Tensor, EngineError> {
         match self.0.iter().position(|(found, _)| found == name) {
             Some(position) => Ok(self.0.swap_remove(position).1),

@@ -1,9 +1,9 @@
-//! tract behind [`Session`]. No other file uses tract's API.
+//! tract behind [`Session`]. Only this file and [`crate::onnx`] use tract.
 //!
-//! One plan serves any number of samples. A graph whose input height and width are also free gets a plan for each input
-//! size that is large enough. With symbolic sides, tract lays out every convolution as one matrix product and calls a
-//! function for each value of an elementwise operator, which takes twice the time. tract also builds PReLU from three
-//! such operators; this file replaces it by a single one.
+//! One plan serves any batch size. A graph whose height and width are free as well gets one plan per input size, if the
+//! input is large enough: with symbolic sides tract runs every convolution as one matrix product and calls a function for
+//! each value of an elementwise operator, which takes twice the time. tract composes PReLU of three such operators, so
+//! this file implements PReLU as one operator.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ pub(crate) fn open(onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
     plan(onnx).map(|session| Box::new(session) as _).map_err(|e| EngineError::Graph(format!("{e:#}")))
 }
 
-/// Plans that a session keeps: enough for the large pyramid levels of a few picture sizes.
-const MOST_PLANS: usize = 32;
+/// Number of input sizes for which a session keeps plans: enough for the large pyramid levels of a few pictures.
+const MAX_PLANS: usize = 32;
 
-/// Number of input values from which a separate plan is faster overall; making one takes about two milliseconds.
-const WORTH_A_PLAN: usize = 8_000;
+/// Number of input values from which a separate plan saves more than the two milliseconds that it takes to make.
+const MIN_PLAN_VALUES: usize = 8_000;
 
 fn plan(mut onnx: &[u8]) -> TractResult<TractSession> {
     let mut framework = tract_onnx::onnx();
@@ -46,7 +46,7 @@ struct TractSession {
     any_size: Arc<TypedRunnableModel>,
     /// The source of further plans, if the graph's sides are free.
     model: Option<InferenceModel>,
-    /// Input shapes with their plans, the most recently used last.
+    /// Input shapes and plans, the most recently used last.
     by_size: Vec<(Vec<usize>, Arc<TypedRunnableModel>)>,
     /// Names of the outputs, in the graph's order.
     names: Vec<String>,
@@ -55,7 +55,7 @@ struct TractSession {
 impl TractSession {
     fn plan_for(&mut self, shape: &[usize]) -> TractResult<&Arc<TypedRunnableModel>> {
         let Some(model) = &self.model else { return Ok(&self.any_size) };
-        if shape.iter().product::<usize>() < WORTH_A_PLAN {
+        if shape.iter().product::<usize>() < MIN_PLAN_VALUES {
             return Ok(&self.any_size);
         }
         let known = self.by_size.iter().position(|(size, _)| size == shape);
@@ -65,7 +65,7 @@ impl TractSession {
             let fact = f32::fact(shape).into();
             (shape.to_vec(), model.clone().with_input_fact(0, fact)?.into_optimized()?.into_runnable()?)
         };
-        if self.by_size.len() == MOST_PLANS {
+        if self.by_size.len() == MAX_PLANS {
             self.by_size.remove(0);
         }
         self.by_size.push(entry);
@@ -89,7 +89,7 @@ impl Session for TractSession {
     }
 }
 
-/// `max(x, 0) + slope · min(x, 0)` with the inputs x, `[batch, channels, …]`, and one slope per channel (He et al. 2015).
+/// `max(x, 0) + slope · min(x, 0)` (He et al. 2015). Inputs: x `[batch, channels, …]`, and one slope per channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PRelu;
 
@@ -140,7 +140,8 @@ impl EvalOp for PRelu {
         let (plain, shape) = (slopes.try_as_plain_ram()?, slopes.shape());
         let slopes = plain.as_slice::<f32>()?;
         let channels = values.shape().get(1).copied().unwrap_or(1);
-        // Shapes are aligned at their ends, so the channel axis is counted from there. A single slope applies to all channels.
+        // Shapes are aligned at their last axes, so the channel axis is counted from the end. A single slope applies to all
+        // channels.
         let channel_axis = values.rank().saturating_sub(2);
         let fits = slopes.len() == channels && shape.iter().nth_back(channel_axis) == Some(&channels);
         if slopes.len() != 1 && !fits {
@@ -178,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn prelu_scales_what_is_negative_by_its_channel() {
+    fn prelu_scales_negative_values_by_their_channel() {
         let values = [1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0, -4.0];
         let by_channel = [1.0, -0.5, 2.0, -1.0, 3.0, 6.0, 4.0, 8.0];
         assert_eq!(prelu(&[1, 2, 2, 2], &values, &[2, 1, 1], &[0.5, -2.0]).unwrap(), by_channel);
         let every_second = [1.0, 2.0, 2.0, 4.0, 3.0, 6.0, 4.0, 8.0];
         assert_eq!(prelu(&[4, 2], &values, &[2], &[0.5, -2.0]).unwrap(), every_second);
         assert_eq!(prelu(&[2, 2, 2, 1], &values, &[1], &[-2.0]).unwrap(), every_second);
-        // The slopes lie along the last axis, which is not the channel axis.
+        // These slopes lie along the last axis, which is not the channel axis.
         assert!(prelu(&[1, 2, 2, 2], &values, &[2], &[0.5, -2.0]).is_err());
         assert!(prelu(&[1, 2, 2, 2], &values, &[3, 1, 1], &[0.0; 3]).is_err());
     }

@@ -1,14 +1,18 @@
-//! Decodes photos to upright RGB pixels, with a bound on the memory that a client can make the server allocate.
+//! The one decoder: bytes to upright RGB pixels, with a bound on the memory that a photo can take.
+//!
+//! Whatever the file holds, the result is opaque 8-bit RGB. Grey and palette images become RGB, 16-bit values are rounded
+//! to 8 bits, transparent pixels are laid over white, and CMYK and YCCK JPEGs are converted as Adobe stores them (inverted,
+//! `red = cyan · key / 255`), which is also what Pillow assumes. ICC profiles are ignored.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-/// Limits on decoding.
+/// Bounds on the size of a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Largest width × height. It is checked against the header before anything is decoded. A pixel of more than four bytes
-    /// counts as several.
+    /// Largest number of pixels, width times height. The header is checked before any pixel is decoded. A pixel of more than
+    /// four bytes counts as several.
     pub max_pixels: u64,
 }
 
@@ -18,37 +22,36 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Why a photo cannot be decoded.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// There are no bytes.
     #[error("the image is empty")]
     Empty,
-    /// The file type is not supported.
+    /// The bytes are of another file type.
     #[error("this is not a JPEG, PNG or WebP image")]
     NotAnImage,
     /// The file is truncated or damaged.
     #[error("the image is damaged or cut off: {0}")]
     Corrupt(String),
-    /// The photo exceeds [`DecodeLimits::max_pixels`].
+    /// The image is larger than the limits allow.
     #[error(
         "the image has {width}×{height} pixels; at most {max_pixels} are allowed, half as many of 16 bits a channel"
     )]
     TooManyPixels {
-        /// Width in the header.
+        /// Width by the header.
         width: u32,
-        /// Height in the header.
+        /// Height by the header.
         height: u32,
-        /// The limit.
+        /// The limit, [`DecodeLimits::max_pixels`].
         max_pixels: u64,
     },
 }
 
-/// Decodes a JPEG, PNG or WebP file, recognised by its first bytes. The result is turned upright by the EXIF orientation,
-/// and transparent pixels are blended over white.
+/// Decodes a JPEG, PNG or WebP, which it recognises by the first bytes, and turns it upright by its EXIF orientation.
 ///
 /// # Errors
-/// Any [`DecodeError`].
+/// Returns a [`DecodeError`] that says what is wrong with the bytes.
 pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -62,7 +65,7 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     }
     let corrupt = |error: ImageError| DecodeError::Corrupt(error.to_string());
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The pixel limit bounds the output; the constant is for the decoder's tables.
+    // The pixel limit bounds the output. The rest is for the decoder's own tables.
     let mut allocation = Limits::default();
     allocation.max_alloc = Some(limits.max_pixels.saturating_mul(4).saturating_add(64 << 20));
     reader.limits(allocation);
@@ -81,11 +84,10 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     Ok(if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() })
 }
 
-/// Whether a JPEG has an end-of-image marker. Without one the file is cut off, and the decoder would silently fill the missing
-/// part with grey.
+/// Returns whether a JPEG has an end-of-image marker. The decoder fills missing parts with grey and reports nothing.
 ///
-/// Header segments are skipped, because an embedded thumbnail also ends with the marker. In a scan these two bytes occur only
-/// as the marker (ITU-T T.81, B.1.1).
+/// Header segments are skipped, because a thumbnail inside them has its own marker. Within a scan these two bytes have no
+/// other meaning (ITU-T T.81, B.1.1).
 fn has_end_of_image(jpeg: &[u8]) -> bool {
     let mut rest = jpeg.get(2..).unwrap_or_default();
     loop {
@@ -101,6 +103,7 @@ fn has_end_of_image(jpeg: &[u8]) -> bool {
     }
 }
 
+/// Lays an image with alpha over white.
 fn on_white(image: DynamicImage) -> RgbImage {
     let rgba = image.into_rgba8();
     RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
@@ -124,7 +127,7 @@ mod tests {
         RgbImage::from_fn(40, 20, |x, _| image::Rgb([if x < 20 { 250 } else { 0 }, 0, 0])).into()
     }
 
-    /// A JPEG with an EXIF orientation.
+    /// Returns a JPEG with an EXIF orientation.
     fn turned(orientation: u8) -> Vec<u8> {
         let jpeg = encoded(&picture(), ImageFormat::Jpeg);
         let tiff = [
@@ -160,6 +163,39 @@ mod tests {
         let clear = DynamicImage::ImageRgba8(image::RgbaImage::from_pixel(3, 3, image::Rgba([9, 9, 9, 0])));
         let image = decode(&encoded(&clear, ImageFormat::Png), DecodeLimits::default()).unwrap();
         assert_eq!(image.get_pixel(1, 1).0, [255; 3]);
+    }
+
+    /// The pixels 4 from the left and from the right, at a height of 4.
+    fn left_and_right(bytes: &[u8]) -> [[u8; 3]; 2] {
+        let image = decode(bytes, DecodeLimits::default()).unwrap();
+        [4, image.width() - 5].map(|x| image.get_pixel(x, 4).0)
+    }
+
+    #[test]
+    fn cmyk_and_ycck_become_the_rgb_that_pillow_gives() {
+        // Left cyan 0, magenta 255, yellow 255, key 0; right 255, 255, 0, 64. Pillow 12 gives (255, 0, 0) and (0, 0, 191).
+        for photo in [
+            include_bytes!("../tests/photos/cmyk.jpg").as_slice(),
+            include_bytes!("../tests/photos/ycck.jpg"),
+        ] {
+            let found = left_and_right(photo);
+            let near = |found: [u8; 3], wanted: [u8; 3]| (0..3).all(|i| found[i].abs_diff(wanted[i]) <= 4);
+            assert!(near(found[0], [255, 0, 0]) && near(found[1], [0, 0, 191]), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_pixel_becomes_rgb() {
+        let palette = include_bytes!("../tests/photos/palette.png");
+        assert_eq!(left_and_right(palette), [[200, 30, 60], [255; 3]], "the second colour is transparent");
+        let png = |image: DynamicImage| left_and_right(&encoded(&image, ImageFormat::Png))[0];
+        assert_eq!(png(image::GrayImage::from_pixel(10, 10, image::Luma([77])).into()), [77; 3]);
+        let half = image::GrayAlphaImage::from_pixel(10, 10, image::LumaA([100, 51]));
+        assert_eq!(png(half.into()), [224; 3], "100 of 51 and 255 of 204, over 255");
+        let deep = image::ImageBuffer::from_pixel(10, 10, image::Luma([0x4d4d_u16]));
+        assert_eq!(png(DynamicImage::ImageLuma16(deep)), [77; 3]);
+        let deep = image::ImageBuffer::from_pixel(10, 10, image::Rgb([0_u16, 0x7fff, 0xffff]));
+        assert_eq!(png(DynamicImage::ImageRgb16(deep)), [0, 127, 255]);
     }
 
     #[test]
