@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use fer_detect::mtcnn::{MtcnnConfig, MtcnnManifest, Stage};
-use fer_detect::{DetectorModel, manifest as detector_manifest};
+use fer_detect::DetectorModel;
+use fer_detect::mtcnn::MtcnnConfig;
 use fer_engine::Engine;
 use fer_model::file::write_atomically;
 use fer_train::detector::annotations::{self, Photo};
 use fer_train::detector::config::DetectorTraining;
+use fer_train::detector::corpus::Corpus;
 use fer_train::detector::evaluate::{self, Found, Report};
 use fer_train::detector::nets::Nets;
-use fer_train::detector::train::{self, Corpus};
-use fer_train::detector::{self, complete, sources};
+use fer_train::detector::run_folder::RunFolder;
+use fer_train::detector::{complete, manifest, train};
 use serde_json::json;
 
 use super::compute::ComputeArgs;
@@ -44,6 +45,16 @@ impl Photos {
         let beside = self.annotations.parent().unwrap_or(Path::new(""));
         self.images.as_deref().unwrap_or(beside)
     }
+
+    /// Reads the annotations, and reports the boxes that cannot be used.
+    fn read(&self) -> Result<Vec<Photo>> {
+        let photos = annotations::read(&self.annotations)?;
+        let empty = annotations::empty_boxes(&photos);
+        if empty > 0 {
+            eprintln!("{}: {empty} boxes without an area are ignored", self.annotations.display());
+        }
+        Ok(photos)
+    }
 }
 
 #[derive(Args)]
@@ -62,9 +73,9 @@ pub(crate) struct TrainArgs {
     /// Name of this run's folder inside --runs.
     #[arg(long, default_value = "mtcnn")]
     name: String,
-    /// Folder for the trained networks and their model.json.
-    #[arg(long, default_value = "assets/models/mtcnn")]
-    out: PathBuf,
+    /// Folder for the trained networks and their model.json [default: detector in the run's folder].
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Print the results on the validation photos as one JSON object; progress goes to standard error.
     #[arg(long)]
     json: bool,
@@ -125,45 +136,29 @@ pub(crate) fn run(command: &DetectorCommand) -> Result<()> {
 
 fn train(args: &TrainArgs) -> Result<()> {
     let config = DetectorTraining::read(&args.config)?;
+    let run = RunFolder::open(&args.runs.join(&args.name), &config)?;
     let images = args.photos.folder();
-    let photos = annotations::read(&args.photos.annotations)?;
+    let photos = args.photos.read()?;
     let list = args.negatives.clone().unwrap_or_else(|| images.join("negatives.txt"));
     let negatives = annotations::read_negatives(&list)?;
-    let sources = sources(&photos, negatives.len());
+    let data = manifest::sources(&photos, negatives.len());
     eprintln!("reading {} photos with faces, {} without", photos.len(), negatives.len());
     let corpus = Corpus::open(&config, photos, negatives, images)?;
     let compute = args.compute.open()?;
-    let run = args.runs.join(&args.name);
-    eprintln!("training on {}, run in {}", compute.name, run.display());
+    eprintln!("training on {}, run in {}", compute.name, run.path().display());
     let (nets, report) = train::train(&config, &corpus, images, &compute, &run)?;
-    write_detector(&args.out, &nets, |graphs| detector::manifest(graphs, &config, &sources, &report))?;
+    let out = args.out.clone().unwrap_or_else(|| run.path().join("detector"));
+    manifest::write(&out, &nets, &config, &data, &report)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        println!("the networks are in {}", args.out.display());
+        println!("the networks are in {}", out.display());
     }
     Ok(())
 }
 
-/// Writes the networks, and last the manifest that lists them.
-fn write_detector(
-    folder: &Path,
-    nets: &Nets,
-    manifest: impl FnOnce([&[u8]; 3]) -> MtcnnManifest,
-) -> Result<()> {
-    let [proposal, refinement, output] = nets.0.as_slice() else { bail!("a detector has three networks") };
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for (stage, graph) in Stage::ALL.into_iter().zip(&nets.0) {
-        let path = folder.join(stage.file_name());
-        write_atomically(&path, graph).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let text = serde_json::to_string_pretty(&manifest([proposal, refinement, output]))? + "\n";
-    let path = folder.join(detector_manifest::FILE);
-    write_atomically(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
-}
-
 fn evaluate(args: &EvaluateArgs) -> Result<()> {
-    let photos = annotations::read(&args.photos.annotations)?;
+    let photos = args.photos.read()?;
     let DetectorModel::Mtcnn(model) = match &args.detector {
         Some(folder) => DetectorModel::open(folder)?,
         None => DetectorModel::embedded(),
@@ -204,6 +199,9 @@ fn write_predictions(path: &Path, photos: &[Photo], found: &[Found]) -> Result<(
 
 fn print_report(report: &Report, min_face: f32, engine: &Engine) {
     println!("{} photos, {} faces of at least {min_face} pixels", report.photos, report.faces);
+    if report.empty_boxes > 0 {
+        println!("{} boxes without an area are ignored", report.empty_boxes);
+    }
     println!("average precision  {:.3} at an overlap of 0.5, {:.3} at 0.4", report.ap50, report.ap40);
     for stage in &report.stages {
         println!(
@@ -223,7 +221,7 @@ fn print_report(report: &Report, min_face: f32, engine: &Engine) {
 }
 
 fn complete(args: &CompleteArgs) -> Result<()> {
-    let mut photos = annotations::read(&args.photos.annotations)?;
+    let mut photos = args.photos.read()?;
     let DetectorModel::Mtcnn(model) = DetectorModel::open(&args.detector)?;
     ensure!(args.out != args.photos.annotations, "--out is the annotations themselves; name another file");
     let [faces, ignored] = complete::complete(&Engine::tract(), &model, &mut photos, args.photos.folder())?;

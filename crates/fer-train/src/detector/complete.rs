@@ -1,7 +1,7 @@
-//! Fills in the faces that an annotation misses, by another detector.
+//! Adds faces that the annotations miss, found by another detector.
 //!
-//! Photos from the web have faces that nobody annotated; taken for background they would teach the nets to miss them.
-//! What the other detector is sure of becomes a face of the source `detector`; what it is less sure of is to be ignored.
+//! Photos from the web have faces that nobody annotated. Taken for background, they would teach the networks to miss faces.
+//! A box that the other detector is sure of becomes a face of the source `detector`; a less certain one is to be ignored.
 
 use std::path::Path;
 
@@ -14,24 +14,29 @@ use super::annotations::{Photo, Row};
 use super::evaluate::{Truth, detect};
 use super::nets::Nets;
 
-/// The source of the rows that are filled in.
+/// Source of the added rows.
 pub const SOURCE: &str = "detector";
 
-/// Least score of a box that becomes a face, and of one that is to be ignored.
+/// Least score of a box that becomes a face.
 const SURE: f32 = 0.95;
+/// Least score of a box that is to be ignored.
 const POSSIBLE: f32 = 0.3;
 
-/// Overlap with an annotated face above which a box is that face.
+/// Least overlap with an annotated face that makes a box that face.
 const KNOWN: f32 = 0.2;
 
-/// Adds rows to the photos.
+/// Adds rows to the photos. Returns how many faces and how many boxes to be ignored were added.
+///
+/// # Errors
+/// Returns an error if a photo cannot be read or a network fails.
 pub fn complete(
     engine: &Engine,
     model: &MtcnnModel,
     photos: &mut [Photo],
     folder: &Path,
 ) -> Result<[usize; 2]> {
-    let config = MtcnnConfig { thresholds: [0.6, 0.7, POSSIBLE], ..MtcnnConfig::default() };
+    let [proposal, refinement, _] = MtcnnConfig::facenet_pytorch().thresholds;
+    let config = MtcnnConfig { thresholds: [proposal, refinement, POSSIBLE], ..model.config() };
     let found = detect(engine, &Nets::from(model), &config, photos, folder)?;
     let mut added = [0, 0];
     for (photo, found) in photos.iter_mut().zip(found) {

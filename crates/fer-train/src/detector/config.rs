@@ -1,4 +1,4 @@
-//! What a detector's training is: read from `configs/detector/*.json`, checked once.
+//! The configuration of a detector's training, read from `configs/detector/*.json` and checked once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,18 +8,19 @@ use fer_detect::mtcnn::Stage;
 use fer_model::spec::{Architecture, Shape};
 use serde::{Deserialize, Serialize};
 
+/// How the three networks are trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorTraining {
-    /// Weights, split, samples and views follow from it.
+    /// Determines initial weights, split, samples and views.
     pub seed: u64,
-    /// Share of the annotated photos that is kept out of training, to measure by.
+    /// Fraction of the annotated photos that is kept out of training, to measure by.
     pub validation_share: f64,
-    /// Faces with a longer side below this many pixels count neither as faces nor as background.
+    /// Faces whose longer side is below this many pixels are used neither as faces nor as background.
     pub min_side: f64,
-    /// What differs from source to source; a source that is not named is taken as it is.
+    /// Rules by source. Annotations of other sources are used unchanged.
     pub sources: BTreeMap<String, SourceRule>,
-    /// Random views of the crops.
+    /// Ranges of the crops' random views.
     pub views: Views,
     /// P-Net.
     pub proposal: StageTraining,
@@ -33,74 +34,79 @@ pub struct DetectorTraining {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceRule {
-    /// By how much the box is widened to the left, upwards, to the right and downwards, as shares of its sides: sources
-    /// draw boxes differently.
+    /// By how much boxes are widened to the left, upwards, to the right and downwards, as fractions of their sides, because
+    /// sources draw boxes differently.
     pub widen: [f64; 4],
-    /// Whether its faces teach landmarks and nothing else.
+    /// Whether its faces teach only landmarks.
     pub landmarks_only: bool,
 }
 
-/// Ranges of the random changes.
+/// Ranges of the random changes to a crop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Views {
-    /// Contrast factor 1 ± this.
+    /// The contrast factor is 1 ± this.
     pub contrast: f64,
-    /// Brightness ± this, in units of the network's input (a step of 1 is half the range).
+    /// The brightness changes by ± this, in units of the network's input, whose range is -1 to 1.
     pub brightness: f64,
-    /// The same for each colour channel by itself.
+    /// The brightness of each colour channel changes by ± this.
     pub colour: f64,
-    /// Photos with faces are there a second time, turned by up to this many degrees.
+    /// Photos with faces are used a second time, turned by up to this many degrees.
     pub turn: f64,
-    /// Share of the crops that are turned grey.
+    /// Fraction of the crops that are turned grey.
     pub grey: f64,
-    /// Share of R- and O-Net's crops that are blurred.
+    /// Fraction of R-Net's and O-Net's crops that are blurred.
     pub blur: f64,
-    /// Share of R- and O-Net's crops of which a border of up to a third is missing, as at the picture's border.
+    /// Fraction of R-Net's and O-Net's crops of which up to a third is cut off, as at a picture's border.
     pub cut: f64,
-    /// Share of the crops of which a rectangle is covered, to stand for hands, masks and other heads.
+    /// Fraction of the crops of which a rectangle is covered, in place of hands, masks and other heads.
     pub cover: f64,
 }
 
-/// How one net is trained.
+/// How one network is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageTraining {
-    /// Input, trunk and heads: `prob`, `reg` and, of O-Net, `lmk`.
+    /// Input, trunk and heads: `prob`, `reg` and, for O-Net, `lmk`.
     pub network: Architecture,
-    /// Mini-batches.
+    /// Number of mini-batches.
     pub steps: usize,
-    /// Crops in one.
+    /// Crops per mini-batch.
     pub batch_size: usize,
-    /// Peak of the schedule: linear warm-up over a twentieth, then a cosine to zero.
+    /// Peak of the learning-rate schedule: linear warm-up over a twentieth of the steps, then a cosine to zero.
     pub learning_rate: f64,
-    /// On weights of rank above one.
+    /// Weight decay of weights with more than one dimension.
     pub weight_decay: f64,
-    /// Share of the mini-batch whose face loss counts, the hardest.
+    /// Fraction of the mini-batch whose face loss counts: the hardest crops.
     pub hard_share: f64,
-    /// Weight of the box loss beside the face loss.
+    /// Weight of the box loss; the face loss has weight 1.
     pub box_weight: f64,
     /// Weight of the landmark loss.
     #[serde(default)]
     pub landmark_weight: f64,
-    /// Least score of the stage before for its boxes to become this stage's hard examples.
+    /// Least score at which a box of the previous stages becomes a hard example.
     #[serde(default)]
     pub mining_threshold: f64,
-    /// Hard backgrounds kept of one photo at most, the highest scores.
+    /// Largest number of hard backgrounds from one photo, those with the highest scores.
     #[serde(default)]
     pub mined_per_photo: usize,
 }
 
 impl DetectorTraining {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// Returns an error that names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a detector's training config", path.display()))?;
+            .with_context(|| format!("{} is not a detector's training configuration", path.display()))?;
         config.check().with_context(|| path.display().to_string())?;
         Ok(config)
     }
 
+    /// Returns a stage's part.
     pub fn stage(&self, stage: Stage) -> &StageTraining {
         match stage {
             Stage::Proposal => &self.proposal,
@@ -109,7 +115,7 @@ impl DetectorTraining {
         }
     }
 
-    /// The rule for a source.
+    /// Returns the rule for a source.
     pub fn rule(&self, source: &str) -> SourceRule {
         self.sources.get(source).cloned().unwrap_or_default()
     }

@@ -1,13 +1,13 @@
-//! How good a detector is: average precision, recall, false positives, landmark error.
+//! Measures a detector: average precision, recall, false positives, landmark error.
 //!
-//! Detections of all photos are taken by falling score. One counts as right where it overlaps a face that no better one
-//! took; one that overlaps only a face to be ignored counts neither way. Average precision is the area under the curve
-//! of precision over recall, made monotone (Everingham et al. 2010).
+//! The detections of all photos are taken in order of falling score. A detection is correct if it overlaps a face that no
+//! better detection has taken. A detection that overlaps only a face to be ignored does not count. Average precision is the
+//! area under the curve of precision over recall, made monotone (Everingham et al. 2010).
 
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fer_detect::mtcnn::{Candidate, MtcnnConfig, Stage};
 use fer_detect::{Face, Landmarks};
 use fer_engine::Engine;
@@ -18,23 +18,27 @@ use serde::Serialize;
 use super::annotations::{self, Photo, Row};
 use super::nets::{Nets, Passed};
 
-/// A box with its score.
+/// A detected box with its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
+    /// The box in pixels.
     pub bounding_box: BoundingBox,
+    /// Face probability.
     pub score: f32,
 }
 
-/// A face to be found.
+/// An annotated face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Truth {
+    /// The part of the annotated box that lies in the picture.
     pub bounding_box: BoundingBox,
+    /// Whether finding or missing it counts neither way.
     pub ignore: bool,
 }
 
 impl Truth {
-    /// `min_face` is the least width that counts, in pixels. Annotated boxes may reach over the picture's border, where
-    /// no detector's box goes; what lies in the picture of `size` is to be found.
+    /// Clips an annotated box to the picture, because detected boxes never reach beyond its border. `min_face` is the least
+    /// width in pixels that counts.
     pub fn of(row: &Row, min_face: f32, (width, height): (u32, u32)) -> Self {
         let [x0, y0, x1, y1] = row.corners();
         let (x0, x1) = (x0.max(0.0), x1.min(width as f32));
@@ -45,31 +49,35 @@ impl Truth {
     }
 }
 
-/// What came of a set of photos at one overlap.
+/// Results on a set of photos at one least overlap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Curve {
+    /// Faces that are not ignored.
     pub faces: usize,
+    /// Area under the monotone curve of precision over recall.
     pub average_precision: f64,
+    /// Fraction of the faces that are found.
     pub recall: f64,
+    /// Detections that are no face.
     pub false_positives: usize,
-    /// False positives above the score at which nine in ten faces are found; `None` where they never are.
+    /// False positives above the score at which nine in ten faces are found; `None` if they never are.
     pub false_positives_at_90: Option<usize>,
 }
 
-/// Scores photos, each its faces and its detections, at a least intersection over union.
+/// Scores photos, each given by its faces and its detections, at a least intersection over union.
 pub fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curve {
     let mut order: Vec<(usize, usize)> = Vec::new();
     for (photo, (_, detections)) in photos.iter().enumerate() {
-        order.extend((0..detections.len()).map(|place| (photo, place)));
+        order.extend((0..detections.len()).map(|position| (photo, position)));
     }
-    let score = |&(photo, place): &(usize, usize)| photos[photo].1[place].score;
+    let score = |&(photo, position): &(usize, usize)| photos[photo].1[position].score;
     order.sort_by(|a, b| score(b).total_cmp(&score(a)));
     let faces = photos.iter().flat_map(|(truths, _)| truths).filter(|truth| !truth.ignore).count();
     let mut taken: Vec<Vec<bool>> = photos.iter().map(|(truths, _)| vec![false; truths.len()]).collect();
     let (mut right, mut wrong, mut at_90) = (0_usize, 0_usize, None);
     let mut points: Vec<(f64, f64)> = Vec::new();
-    for (photo, place) in order {
-        let (truths, bounding_box) = (&photos[photo].0, photos[photo].1[place].bounding_box);
+    for (photo, position) in order {
+        let (truths, bounding_box) = (&photos[photo].0, photos[photo].1[position].bounding_box);
         let overlap = |truth: &Truth| bounding_box.iou(&truth.bounding_box);
         let best = (0..truths.len())
             .filter(|&i| !truths[i].ignore && !taken[photo][i] && overlap(&truths[i]) >= least)
@@ -88,10 +96,10 @@ pub fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curve {
         }
     }
     let (mut area, mut precision) = (0.0, 0.0_f64);
-    for place in (0..points.len()).rev() {
-        precision = precision.max(points[place].1);
-        let before = place.checked_sub(1).map_or(0.0, |place| points[place].0);
-        area += (points[place].0 - before) * precision;
+    for position in (0..points.len()).rev() {
+        precision = precision.max(points[position].1);
+        let before = position.checked_sub(1).map_or(0.0, |before| points[before].0);
+        area += (points[position].0 - before) * precision;
     }
     Curve {
         faces,
@@ -102,51 +110,66 @@ pub fn curve(photos: &[(Vec<Truth>, Vec<Detection>)], least: f32) -> Curve {
     }
 }
 
-/// What `fer-train detector evaluate` reports. Average precisions and false positives at a recall are of the whole curve,
-/// down to [`FLOOR`]; the rest is of the detector as it is set, at an overlap of 0.5.
+/// The report of `fer-train detector evaluate`. Average precisions and false positives at a recall are measured on the whole
+/// curve, down to scores of 0.1. The other figures are measured with the detector's thresholds, at an overlap of 0.5.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// Number of photos.
     pub photos: usize,
+    /// Number of faces that count.
     pub faces: usize,
+    /// Annotated boxes without an area, which are ignored.
+    pub empty_boxes: usize,
+    /// Average precision at an overlap of 0.5.
     pub ap50: f64,
+    /// Average precision at an overlap of 0.4.
     pub ap40: f64,
+    /// Fraction of the faces that are found.
     pub recall: f64,
+    /// Detections that are no face.
     pub false_positives: usize,
+    /// False positives at the score where the recall reaches 0.90, if it does.
     pub false_positives_at_recall_90: Option<usize>,
-    /// Mean distance of the landmarks from the truth over the distance of the eyes, of faces that were found and whose
+    /// Mean distance of the landmarks from the truth over the distance between the eyes, for faces that were found and whose
     /// eyes are known.
     pub landmark_error: Option<f64>,
-    /// One photo on one thread; mean.
+    /// Mean time of one photo on one thread, in milliseconds.
     pub ms_per_photo: f64,
-    /// What the cascade is worth after each net, to see which one holds it back.
+    /// Results after each network, which show the one that limits the cascade.
     pub stages: Vec<StageReport>,
 }
 
-/// What the boxes are worth that the cascade gives up to one of its nets, at an overlap of 0.5.
+/// Results of the cascade up to one of its networks, at an overlap of 0.5.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageReport {
+    /// The network's name.
     pub net: &'static str,
+    /// Average precision of the boxes that pass.
     pub average_precision: f64,
+    /// Fraction of the faces that are found.
     pub recall: f64,
-    /// Boxes a photo that are no face.
+    /// Boxes per photo that are no face.
     pub false_positives_a_photo: f64,
 }
 
-/// Least face probabilities after each net that a curve is drawn down to.
+/// Least face probability after each network, to draw the curve beyond the detector's own thresholds.
 const FLOOR: [f32; 3] = [0.3, 0.1, 0.1];
 
-/// What a detector says about a photo.
+/// A detector's results on one photo.
 pub struct Found {
-    /// Empty while there is no O-Net.
+    /// The faces; empty while there is no O-Net.
     pub faces: Vec<Face>,
-    /// What each stage let pass.
+    /// What each stage lets pass.
     stages: Vec<Vec<Detection>>,
-    /// Of the photo.
+    /// Width and height of the photo.
     pub size: (u32, u32),
     milliseconds: f64,
 }
 
-/// Runs the nets that there are over photos, on all cores.
+/// Runs the networks over photos, on all cores.
+///
+/// # Errors
+/// Returns an error if a photo cannot be read or a network fails.
 pub fn detect(
     engine: &Engine,
     nets: &Nets,
@@ -176,7 +199,10 @@ pub fn detect(
         .collect()
 }
 
-/// Measures the nets that there are on annotated photos; also returns what was found down to the end of the curve.
+/// Measures the networks on annotated photos. Also returns what was found down to the end of the curve.
+///
+/// # Errors
+/// Returns an error if there is no network, a photo cannot be read or a network fails.
 pub fn measure(
     engine: &Engine,
     nets: &Nets,
@@ -200,8 +226,8 @@ pub fn measure(
         });
         curve(&scored.collect::<Vec<_>>(), least)
     };
-    let stages = Stage::ALL.into_iter().take(nets.0.len()).enumerate().map(|(place, stage)| {
-        let curve = after(&found, place, 0.5);
+    let stages = Stage::ALL.into_iter().take(nets.0.len()).enumerate().map(|(position, stage)| {
+        let curve = after(&found, position, 0.5);
         StageReport {
             net: stage.net(),
             average_precision: curve.average_precision,
@@ -209,13 +235,14 @@ pub fn measure(
             false_positives_a_photo: curve.false_positives as f64 / photos.len() as f64,
         }
     });
-    let last = nets.0.len() - 1;
+    let last = nets.0.len().checked_sub(1).context("there is no network to measure")?;
     let (set, at_50, at_40) = (after(&found, last, 0.5), after(&all, last, 0.5), after(&all, last, 0.4));
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
     let times: Vec<f64> = found.iter().map(|found| found.milliseconds).collect();
     let report = Report {
         photos: photos.len(),
         faces: set.faces,
+        empty_boxes: annotations::empty_boxes(photos),
         ap50: at_50.average_precision,
         ap40: at_40.average_precision,
         recall: set.recall,
@@ -228,12 +255,11 @@ pub fn measure(
     Ok((report, all))
 }
 
-/// Boxes and scores by stage.
+/// Returns boxes and scores by stage.
 fn detections(passed: &Passed) -> Vec<Vec<Detection>> {
     let candidates = |candidates: &Vec<Candidate>| {
         let boxes = candidates.iter().map(|candidate| {
-            let [x0, y0, x1, y1] = candidate.corners;
-            let bounding_box = BoundingBox { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+            let bounding_box = BoundingBox::from_corners(candidate.corners);
             Detection { bounding_box, score: candidate.score }
         });
         boxes.collect::<Vec<_>>()
@@ -249,7 +275,7 @@ fn detections(passed: &Passed) -> Vec<Vec<Detection>> {
     stages
 }
 
-/// Mean distance of the best match's points from a row's, over the distance of its eyes.
+/// Returns the mean distance of the best match's points from a row's, over the distance between its eyes.
 fn landmark_error(row: &Row, found: &Found) -> Option<f64> {
     let truth = Truth::of(row, 0.0, found.size);
     let known = row.points();
@@ -261,7 +287,7 @@ fn landmark_error(row: &Row, found: &Found) -> Option<f64> {
     let Landmarks { left_eye, right_eye, nose, mouth_left, mouth_right } = best.landmarks;
     let centre = [(mouth_left[0] + mouth_right[0]) / 2.0, (mouth_left[1] + mouth_right[1]) / 2.0];
     let found = [left_eye, right_eye, nose, mouth_left, mouth_right, centre];
-    // The centre stands in where the corners are unknown.
+    // The centre of the mouth replaces the corners if they are unknown.
     let corners = known[3].is_some() && known[4].is_some();
     let pairs = known.iter().zip(found).take(if corners { 5 } else { 6 });
     let distances: Vec<f64> = pairs
@@ -290,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn each_face_is_taken_once_and_ignored_ones_by_nobody() {
+    fn each_face_is_taken_once_and_ignored_faces_never() {
         let photo = (
             vec![truth(0.0, false), truth(100.0, false), truth(200.0, true)],
             vec![detection(1.0, 0.9), detection(0.0, 0.8), detection(201.0, 0.7), detection(100.0, 0.6)],

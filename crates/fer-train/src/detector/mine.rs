@@ -1,14 +1,40 @@
-//! Hard examples: what the stages before take for a face.
+//! Hard examples: windows that the stages trained so far take for faces.
 
 use anyhow::Result;
 use fer_detect::mtcnn::MtcnnConfig;
 use fer_engine::Engine;
 use rayon::prelude::*;
 
-use super::nets::Nets;
-use super::samples::{Example, Label, Mined, Scene};
+use super::nets::{Nets, Stages};
+use super::scene::{Label, Scene};
 
-/// Runs the stages over the scenes, on all cores, and sorts what they find by what it shows.
+/// A window of a scene and what it shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Example {
+    /// Position of the scene.
+    pub scene: usize,
+    /// `x0, y0, x1, y1`
+    pub corners: [f32; 4],
+    /// What the window shows.
+    pub label: Label,
+}
+
+/// Hard examples by what they show.
+#[derive(Default)]
+pub struct Mined {
+    /// Windows on a face.
+    pub faces: Vec<Example>,
+    /// Windows on a part of a face.
+    pub parts: Vec<Example>,
+    /// Windows on background.
+    pub backgrounds: Vec<Example>,
+}
+
+/// Runs the stages over the scenes, on all cores, and sorts the windows that pass `threshold` by what they show. Of one
+/// scene it keeps at most `per_scene` backgrounds, those with the highest scores.
+///
+/// # Errors
+/// Returns an error if a network fails.
 pub fn mine(
     engine: &Engine,
     nets: &Nets,
@@ -20,22 +46,12 @@ pub fn mine(
     let found: Vec<Vec<Example>> = scenes
         .par_iter()
         .enumerate()
-        .filter(|(_, of)| of.is_mined())
+        .filter(|(_, scene)| scene.is_mined())
         .map_init(
             || nets.open(engine, &config),
-            |stages, (scene, of)| {
+            |stages, (position, scene)| {
                 let stages = stages.as_mut().map_err(|e| anyhow::anyhow!("{e:#}"))?;
-                let passed = stages.run(of.image())?;
-                let mut candidates = passed.refined.unwrap_or(passed.proposals);
-                candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-                let mut backgrounds = 0;
-                let examples = candidates.iter().filter_map(|candidate| {
-                    let label = of.label(candidate).ok()?;
-                    backgrounds += usize::from(label == Label::Background);
-                    let kept = label != Label::Background || backgrounds <= per_scene;
-                    kept.then_some(Example { scene, corners: candidate.corners, label })
-                });
-                Ok(examples.collect())
+                examples(stages, position, scene, per_scene)
             },
         )
         .collect::<Result<_>>()?;
@@ -48,4 +64,18 @@ pub fn mine(
         }
     }
     Ok(mined)
+}
+
+fn examples(stages: &mut Stages, position: usize, scene: &Scene, per_scene: usize) -> Result<Vec<Example>> {
+    let passed = stages.run(scene.image())?;
+    let mut candidates = passed.refined.unwrap_or(passed.proposals);
+    candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut backgrounds = 0;
+    let examples = candidates.iter().filter_map(|candidate| {
+        let label = scene.label(candidate).ok()?;
+        backgrounds += usize::from(label == Label::Background);
+        let kept = label != Label::Background || backgrounds <= per_scene;
+        kept.then_some(Example { scene: position, corners: candidate.corners, label })
+    });
+    Ok(examples.collect())
 }

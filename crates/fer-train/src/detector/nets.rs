@@ -1,12 +1,12 @@
-//! The nets that there are: while the later ones are not trained yet, the first stages of a cascade.
+//! The networks that are trained so far: the first stages of a cascade while the later ones are missing.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fer_detect::Face;
 use fer_detect::mtcnn::{Candidate, MtcnnConfig, MtcnnModel, OutputNet, ProposalNet, RefineNet};
 use fer_engine::Engine;
 use image::RgbImage;
 
-/// P-, R- and O-Net's graphs, as far as they are there.
+/// The graphs of P-Net, R-Net and O-Net, in this order, as far as they are trained.
 #[derive(Clone, Default)]
 pub struct Nets(pub Vec<Vec<u8>>);
 
@@ -17,10 +17,14 @@ impl From<&MtcnnModel> for Nets {
 }
 
 impl Nets {
-    /// Opens them for one thread. There is at least P-Net.
+    /// Opens the networks for one thread.
+    ///
+    /// # Errors
+    /// Returns an error if there is no P-Net or the engine does not open a graph.
     pub fn open(&self, engine: &Engine, config: &MtcnnConfig) -> Result<Stages> {
+        let proposal = self.0.first().context("there is no P-Net yet")?;
         Ok(Stages {
-            proposal: ProposalNet::open(engine, &self.0[0])?,
+            proposal: ProposalNet::open(engine, proposal)?,
             refine: self.0.get(1).map(|graph| RefineNet::open(engine, graph)).transpose()?,
             output: self.0.get(2).map(|graph| OutputNet::open(engine, graph)).transpose()?,
             config: config.clone(),
@@ -36,14 +40,21 @@ pub struct Stages {
     config: MtcnnConfig,
 }
 
-/// What each stage let pass.
+/// What each stage lets pass.
 pub struct Passed {
+    /// After P-Net.
     pub proposals: Vec<Candidate>,
+    /// After R-Net, if there is one.
     pub refined: Option<Vec<Candidate>>,
+    /// After O-Net, if there is one.
     pub faces: Option<Vec<Face>>,
 }
 
 impl Stages {
+    /// Runs all stages over a picture.
+    ///
+    /// # Errors
+    /// Returns an error if a network fails.
     pub fn run(&mut self, image: &RgbImage) -> Result<Passed> {
         let proposals = self.proposal.propose(image, &self.config)?;
         let mut passed = Passed { proposals, refined: None, faces: None };

@@ -1,4 +1,4 @@
-//! The face detector: train, interrupt, go on, measure, fill in, and what is refused.
+//! The face detector: training, resuming, measuring, completing annotations, and refused input.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use super::{program, refusal, succeeds};
 const HEADER: &str =
     "path,x,y,w,h,le_x,le_y,re_x,re_y,nose_x,nose_y,ml_x,ml_y,mr_x,mr_y,mc_x,mc_y,ignore,tag,source\n";
 
-/// The sample's head within its photo, and what it shows there: box, then eyes, nose and mouth corners.
+/// The sample's head within its photo, and the face there: box, then eyes, nose and corners of the mouth.
 const HEAD: [u32; 4] = [140, 20, 170, 190];
 const FACE: [f32; 4] = [181.0, 60.0, 88.0, 117.0];
 const POINTS: [f32; 10] = [205.0, 101.7, 246.8, 103.7, 224.7, 129.0, 201.7, 139.2, 245.3, 141.9];
@@ -22,8 +22,8 @@ fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// Pictures of 320×240 with the sample's head at changing places and sizes, and others without; the first picture has a
-/// second face that is to be ignored, the second one that nobody annotated.
+/// Writes pictures of 320×240 pixels with the sample's head at changing positions and sizes, and others without. The first
+/// picture has a second face that is to be ignored, the second picture one that is not annotated.
 fn write_data(folder: &Path) {
     let sample = image::open(workspace("assets/samples/astronaut.png")).unwrap().into_rgb8();
     let [left, top, width, height] = HEAD;
@@ -82,7 +82,7 @@ fn train(folder: &Path, name: &str) -> Command {
     command
 }
 
-/// Runs a training that succeeds: what it says on standard error. With `--json` the rest is one object.
+/// Runs a training that succeeds. Returns its standard error. With `--json`, standard output is one object.
 fn progress(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -113,7 +113,7 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
         "{card}"
     );
 
-    // Killed inside P-Net, behind its checkpoint.
+    // Killed inside P-Net's training, after its checkpoint.
     let mut child = train(folder, "killed").stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("step    500/600") {}
@@ -121,16 +121,28 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
     child.wait().unwrap();
     assert!(!folder.join("out-killed").exists());
     succeeds(&mut train(folder, "killed"));
-    // Stopped between the stages.
+    // Stopped between the stages. Without --out the networks stay below the run's folder.
     fs::create_dir_all(folder.join("runs/between")).unwrap();
-    fs::copy(folder.join("runs/whole/pnet.onnx"), folder.join("runs/between/pnet.onnx")).unwrap();
-    assert!(progress(&mut train(folder, "between")).contains("pnet.onnx is there already"));
+    for name in ["config.json", "pnet.onnx"] {
+        fs::copy(folder.join("runs/whole").join(name), folder.join("runs/between").join(name)).unwrap();
+    }
+    let mut between = program(folder);
+    between.args(["detector", "train", "--config", "mtcnn.json", "--annotations", "faces.csv"]);
+    between.args(["--device", "cpu", "--threads", "1", "--name", "between"]);
+    assert!(progress(&mut between).contains("pnet.onnx is there already"));
+    assert!(!folder.join("assets").exists());
+    fs::rename(folder.join("runs/between/detector"), folder.join("out-between")).unwrap();
     for name in ["pnet.onnx", "rnet.onnx", "onet.onnx"] {
         let whole = fs::read(folder.join("out-whole").join(name)).unwrap();
         for other in ["out-killed", "out-between"] {
             assert!(whole == fs::read(folder.join(other).join(name)).unwrap(), "{name} of {other} differs");
         }
     }
+    // A finished network of another configuration is not taken for this one's.
+    let config = fs::read_to_string(folder.join("mtcnn.json")).unwrap();
+    fs::write(folder.join("mtcnn.json"), config.replace("\"steps\":600", "\"steps\":601")).unwrap();
+    let message = refusal(&mut train(folder, "whole"));
+    assert!(message.contains("runs/whole was started with another configuration"), "{message}");
 }
 
 #[test]
@@ -150,14 +162,14 @@ fn the_embedded_detector_measured_and_used_to_fill_in() {
     ]);
     let report: Value = serde_json::from_str(&succeeds(&mut evaluate)).unwrap();
     assert_eq!((&report["photos"], &report["faces"]), (&json!(16), &json!(16)));
-    // The face that nobody annotated is the one false positive; the one to be ignored is none.
+    // The only false positive is the face that is not annotated. The ignored face is none.
     assert_eq!((&report["recall"], &report["false_positives"]), (&json!(1.0), &json!(1)), "{report}");
     assert!(report["ap50"].as_f64().unwrap() > 0.9 && report["ap40"].as_f64().unwrap() > 0.9, "{report}");
     assert!(report["landmark_error"].as_f64().unwrap() < 0.15, "{report}");
     assert!(report["ms_per_photo"].as_f64().unwrap() > 0.0);
     let boxes = fs::read_to_string(folder.join("boxes.csv")).unwrap();
     assert!(boxes.starts_with("path,x,y,width,height,score\nface0.png,"), "{boxes}");
-    // Also those below the thresholds, which the curve wants.
+    // It also has the boxes below the thresholds, which the curve needs.
     let scores = boxes.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse::<f32>().unwrap());
     assert_eq!(scores.filter(|score| *score > 0.9).count(), 18, "{boxes}");
 
@@ -184,6 +196,19 @@ fn what_it_cannot_train_or_measure_with_is_named() {
         refusal(&mut command)
     };
     assert!(evaluate("nowhere.csv").contains("nowhere.csv"));
+    // One empty box does not make a file useless: it is ignored, and counted.
+    let faces = fs::read_to_string(folder.join("faces.csv")).unwrap();
+    fs::write(folder.join("empty.csv"), format!("{faces}face3.png,9,9,0,5,,,,,,,,,,,,,0,,test\n")).unwrap();
+    let mut command = program(folder);
+    let report = succeeds(command.args(["detector", "evaluate", "--annotations", "empty.csv"]));
+    assert!(
+        report.contains("1 boxes without an area are ignored") && report.contains("16 faces"),
+        "{report}"
+    );
+    fs::write(folder.join("broken.csv"), format!("{faces}face3.png,9,nine,4,5,,,,,,,,,,,,,0,,test\n"))
+        .unwrap();
+    let message = evaluate("broken.csv");
+    assert!(message.contains("broken.csv, line ") && message.contains("column y is 'nine'"), "{message}");
     fs::write(folder.join("missing.csv"), format!("{HEADER}gone.png,1,1,9,9,,,,,,,,,,,,,0,,test\n")).unwrap();
     assert!(evaluate("missing.csv").contains("gone.png"));
     fs::write(folder.join("mtcnn.json"), "{\"seed\": 1, \"sede\": 2}").unwrap();
