@@ -1,8 +1,9 @@
-// About: the model card, from what the server says of its bundle.
+// The About view: the model card, made of what `/v1/model` says.
 
-import { $, EMOJI, bars, element, percent, serverModel } from "./common.js";
+import { $, bars, element, percent, serverModel } from "./common.js";
+import { faceIcon } from "./faces.js";
 
-/** 95 % interval of a share of so many (Wilson 1927). */
+/** The 95 % confidence interval of a proportion `share` of `count` samples (Wilson 1927), in percent. */
 function interval(share, count) {
   const z = 1.96;
   const centre = (share + (z * z) / (2 * count)) / (1 + (z * z) / count);
@@ -10,25 +11,21 @@ function interval(share, count) {
   return [centre - reach, centre + reach].map((bound) => (100 * bound).toFixed(1));
 }
 
-/** Answers (columns) to faces of each label (rows), as shares of the row. */
+/** The confusion matrix: one row for each label, one column for each prediction, in percent of the row. */
 function confusion(counts, labels) {
   const head = element("tr", "");
   head.append(element("td", ""));
   for (const label of labels) {
     const cell = element("th", "");
     cell.scope = "col";
-    const word = element("span", "visually-hidden", label);
-    const emoji = element("span", "", EMOJI[label]);
-    emoji.title = label;
-    emoji.setAttribute("aria-hidden", "true");
-    cell.append(emoji, word);
+    cell.append(faceIcon(label, { named: true }));
     head.append(cell);
   }
   const rows = counts.map((row, index) => {
     const all = row.reduce((sum, count) => sum + count, 0) || 1;
     const line = element("tr", "");
     const name = element("th", "");
-    name.append(element("span", "glyph", `${EMOJI[labels[index]]} `), labels[index]);
+    name.append(faceIcon(labels[index]), ` ${labels[index]}`);
     name.scope = "row";
     line.append(name, ...row.map((count) => {
       const cell = element("td", count / all > 0.5 ? "most" : "", Math.round((100 * count) / all).toString());
@@ -58,8 +55,8 @@ export async function start() {
   if (score) {
     const [low, high] = interval(score.accuracy, score.samples);
     const accuracy = (100 * score.accuracy).toFixed(1);
-    rows.splice(2, 0, ...line("Right", `${accuracy} % of ${score.samples} faces of FER-2013's ${split}, cut out as the
-      data set has them (95 % interval ${low} to ${high}); about three points less where faces must be found first`));
+    rows.splice(2, 0, ...line("Accuracy", `${accuracy} % of ${score.samples} faces of FER-2013's ${split}, as the data set crops them
+      (95 % interval ${low} to ${high}). It is about three points lower if faces must first be detected.`));
     $("recalls").replaceChildren(...bars(score.recall, null));
     const labels = (bundle.network ?? bundle.members[0]).labels;
     $("confusion-card").hidden = !score.confusion;

@@ -1,4 +1,4 @@
-// The page: three views, one at a time, and what is dropped or pasted.
+// Starts the page: switches between its three views and takes files that are dropped or pasted.
 
 import { $ } from "./common.js";
 import * as about from "./about.js";

@@ -1,16 +1,16 @@
-// The camera: opened, turned to the other side, closed; and a sentence for each way in which it can fail.
+// Opens and closes the camera, with a sentence for each way in which that can fail.
 
 const WHY = {
   NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, then try again.",
   NotFoundError: "There is no camera on this device. A photo or a video file works as well.",
-  NotReadableError: "The camera is used by another program. Close that one, then try again.",
-  OverconstrainedError: "The camera cannot do what was asked of it.",
+  NotReadableError: "Another program uses the camera. Close that program, then try again.",
+  OverconstrainedError: "The camera does not support the requested settings.",
 };
 
 /** Starts the camera in a video element; `facing` is "user" or "environment". Throws an error with a sentence. */
 export async function openCamera(video, facing) {
   if (!navigator.mediaDevices?.getUserMedia) {
-    throw new Error("Browsers give the camera to pages over HTTPS or on localhost alone.");
+    throw new Error("Browsers allow the camera only on pages over HTTPS or on localhost.");
   }
   let stream;
   try {
@@ -29,7 +29,7 @@ export function closeCamera(video) {
   video.srcObject = null;
 }
 
-/** The picture that a video shows, as a JPEG whose longer side is at most `side` pixels. */
+/** The current picture of a video as a JPEG whose longer side is at most `side` pixels. */
 export async function snapshot(video, side, quality) {
   const [width, height] = [video.videoWidth, video.videoHeight];
   if (!width) return null;

@@ -1,8 +1,8 @@
-// What the parts of the page share: names, small helpers, and how the server is asked.
+// What the parts of the page share: names, small functions for the document, and requests to the server.
+
+import { faceIcon } from "./faces.js";
 
 export const EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
-export const EMOJI =
-  { angry: "😠", disgust: "🤢", fear: "😨", happy: "😀", sad: "😢", surprise: "😮", neutral: "😐" };
 
 export const $ = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(share * 100)} %`;
@@ -15,20 +15,18 @@ export function element(tag, className, text = "") {
   return made;
 }
 
-/** The label, with a warning where the model itself holds another one for as likely. */
+/** The label as it is read out. It says so when no label has more than half of the probability. */
 export const spoken = (face) => `${face.dominant_emotion}${face.uncertain ? ", uncertain" : ""}`;
 
-/** Rows of emoji, name, bar and number; the dominant one stands out. */
+/** One row for each emotion: drawing, name, bar and number. The dominant emotion stands out. */
 export function bars(emotions, dominant) {
   return Object.entries(emotions).map(([emotion, share]) => {
     const row = element("li", emotion === dominant ? "top" : "");
-    const emoji = element("span", "", EMOJI[emotion]);
-    emoji.setAttribute("aria-hidden", "true");
     const track = element("span", "track");
     const fill = element("span", "fill");
     fill.style.setProperty("--share", share);
     track.append(fill);
-    row.append(emoji, element("span", "", emotion), track, element("span", "value", percent(share)));
+    row.append(faceIcon(emotion), element("span", "", emotion), track, element("span", "value", percent(share)));
     return row;
   });
 }
@@ -42,10 +40,10 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-/** The API key, where the server wants one; kept until the browser's tab is closed. */
+/** The API key that the person gave, if any. The browser keeps it until the tab is closed. */
 export const apiKey = () => sessionStorage.getItem("api-key");
 
-/** Asks the person for the key; false where there is none to be had. */
+/** Asks the person for the API key. Resolves to false if the person gives none. */
 export function wantKey() {
   const dialog = $("key-dialog");
   $("key").value = "";
@@ -58,7 +56,7 @@ export function wantKey() {
   }, { once: true }));
 }
 
-/** `fetch` with the key, which is asked for where the server wants another. */
+/** `fetch` with the API key. If the server refuses the key, asks the person for another one. */
 export async function call(path, options = {}) {
   for (;;) {
     const key = apiKey();
@@ -70,7 +68,7 @@ export async function call(path, options = {}) {
 
 let model = null;
 
-/** What the server says of its model; asked once, however many want to know. */
+/** The server's description of its model. The request is sent only once. */
 export function serverModel() {
   model ??= call("/v1/model").then(async (response) => {
     const body = await response.json();
@@ -81,8 +79,9 @@ export function serverModel() {
 }
 
 /**
- * The server's answer, or an error with a sentence for people; `final` where the same photo would get the same again.
- * A busy server is asked a few times.
+ * Sends a file and returns the server's response. A busy server is asked up to five times.
+ *
+ * Throws an error whose message is a sentence for people. Its `final` is true if the same file would fail again.
  */
 export async function ask(path, file, signal) {
   for (let attempt = 1; ; attempt++) {

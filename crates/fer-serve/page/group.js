@@ -1,9 +1,9 @@
-// The group report: the mood over time of everyone in view, in sums alone. Off unless the server was started with it; nothing is
-// kept of a moment in which fewer faces were in view than the server says.
+// The group report: the mood of everyone in view over time, kept only as sums. It is off unless the server was started with
+// `--group-report`. Nothing is kept of an interval in which fewer faces were in view than the server's minimum.
 
 import { $, EMOTIONS, download, percent, serverModel } from "./common.js";
 
-/** Milliseconds of a row. */
+/** Length of the interval that one row covers, in milliseconds. */
 const INTERVAL = 10_000;
 
 let least = 0;
@@ -12,7 +12,7 @@ let sums = null;
 
 const blank = (start) => ({ start, frames: 0, enough: true, faces: 0, emotions: EMOTIONS.map(() => 0) });
 
-/** A frame's faces; what is kept of them are sums over the interval. */
+/** Takes a frame's faces and adds them to the sums of the interval. Nothing else is kept. */
 export function frame(faces) {
   if (!report) return;
   const now = performance.now() - report.started;
@@ -26,7 +26,7 @@ export function frame(faces) {
   for (const face of faces) EMOTIONS.forEach((emotion, index) => (sums.emotions[index] += face.emotions[emotion]));
 }
 
-/** Ends the interval: a row with means, or an empty one where too few were in view at any time. */
+/** Ends the interval. Its row has means, or no values if too few faces were in view at any time. */
 function close(now) {
   const { start, frames, enough, faces, emotions } = sums;
   const fine = enough && frames > 0;
@@ -60,7 +60,7 @@ function end() {
   show();
 }
 
-/** The view is left, or the video stopped: what was recorded is saved. */
+/** Ends the report and saves it, because the view was left or the video stopped. */
 export function stop() {
   if (report) end();
 }
@@ -88,9 +88,9 @@ function html() {
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:right}</style>
 <h1>Group report</h1><p>${report.date.toLocaleString()}. Purpose: ${escape(report.purpose)}</p>
-<p>Means over everyone in view, ten seconds a row; nothing was kept of single people, and nothing of moments with fewer than
-${least} faces. These are guesses at labels that people would give to expressions: about one in three is wrong, and an expression
-is not a feeling.</p>
+<p>Each row holds averages over everyone in view for ten seconds. Nothing was kept about single people, and nothing about intervals
+with fewer than ${least} faces. The values are guesses at the labels that people would give to expressions: about one in three is
+wrong, and an expression is not a feeling.</p>
 <table><tr><th>second<th>faces${EMOTIONS.map((emotion) => `<th>${emotion}`).join("")}
 ${report.rows.map((row) => `<tr>${cells(row)}`).join("\n")}</table></html>`;
 }

@@ -1,20 +1,22 @@
-// Live: frames of the camera or of a video file over a WebSocket, boxes over the picture, the last two minutes as a strip.
+// The Live view: sends frames of the camera or of a video file over a WebSocket, draws boxes over the picture, and shows the last
+// two minutes as a strip.
 
-import { $, EMOJI, EMOTIONS, apiKey, bars, download, element, percent, sentence, wantKey } from "./common.js";
+import { $, EMOTIONS, apiKey, bars, download, element, percent, sentence, wantKey } from "./common.js";
 import { closeCamera, openCamera, snapshot } from "./camera.js";
+import { faceIcon } from "./faces.js";
 import * as group from "./group.js";
 import * as music from "./music.js";
 
-/** Longer side of a frame that is sent, and how many may be on their way. */
+/** Longer side of the frames that are sent, in pixels, and how many frames may be unanswered. */
 const SIDE = 640;
 const ON_THEIR_WAY = 2;
-/** Milliseconds that the strip shows. */
+/** Time that the strip shows, in milliseconds. */
 const STRIP = 120_000;
-/** Records kept for the download: an hour at ten frames a second. */
+/** Most records that are kept for the downloads: those of one face in an hour at ten frames a second. */
 const MOST_RECORDS = 36_000;
-/** Milliseconds between two attempts to reach a server that is gone. */
+/** Time between two attempts to reach a server that does not answer, in milliseconds. */
 const RETRY = 2000;
-/** How the server closes a connection without a key. */
+/** The code with which the server closes a connection without an API key. */
 const POLICY = 1008;
 
 let socket = null;
@@ -25,11 +27,13 @@ let fileUrl = null;
 let sent = 0;
 let answered = 0;
 let retry = null;
-/** By number, when a frame was sent. */
+/** When each unanswered frame was sent, by its number. */
 let sentAt = new Map();
-/** Times of the last answers, for frames a second. */
+/** Times of the last answers, for the number of frames per second. */
 let times = [];
 let records = [];
+/** Name of the video file; null for the camera. */
+let sourceName = null;
 let strip = [];
 
 const video = () => $("live-video");
@@ -50,7 +54,7 @@ function show(state) {
 
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  socket = new WebSocket(`${scheme}://${location.host}/v1/live`);
+  socket = new WebSocket(`${scheme}://${location.host}/v1/live?format=records`);
   sent = 0;
   answered = 0;
   sentAt = new Map();
@@ -72,7 +76,7 @@ function connect() {
   });
 }
 
-/** Sends a frame whenever there is room for one; the server passes over those that are out of date. */
+/** Sends a frame whenever fewer than the limit are unanswered. The server drops frames that are out of date. */
 async function pump() {
   while (running) {
     const room = socket?.readyState === WebSocket.OPEN && sent - answered < ON_THEIR_WAY && socket.bufferedAmount === 0;
@@ -93,6 +97,7 @@ function receive(answer) {
   answered = answer.frame;
   const delay = now - (sentAt.get(answer.frame) ?? now);
   for (const number of sentAt.keys()) if (number <= answer.frame) sentAt.delete(number);
+  keep(answer);
   if (answer.error) {
     say(sentence(answer.error.message));
     return;
@@ -100,22 +105,21 @@ function receive(answer) {
   times.push(now);
   times = times.filter((time) => now - time < 2000);
   const rate = times.length > 1 ? ((times.length - 1) * 1000) / (now - times[0]) : 0;
-  const dropped = answer.dropped ? ` · ${answer.dropped} passed over` : "";
+  const dropped = answer.dropped ? ` · ${answer.dropped} dropped` : "";
   $("live-rate").textContent = `${rate.toFixed(1)} frames/s · ${Math.round(delay)} ms${dropped}`;
-  keep(answer);
   draw(answer);
   const faces = answer.faces;
   const largest = faces.reduce((best, face) => (best && best.box.width >= face.box.width ? best : face), null);
   $("live-face-title").textContent = largest ? `Face ${largest.track_id}` : "No face";
   $("live-bars").replaceChildren(...(largest ? bars(largest.emotions, largest.dominant_emotion) : []));
   const mood = moodOf(faces);
-  $("live-mood").textContent = mood ? `${EMOJI[mood]} ${mood}` : "–";
+  $("live-mood").replaceChildren(...(mood ? [faceIcon(mood), ` ${mood}`] : ["–"]));
   music.mood(mood);
   group.frame(faces);
   drawStrip(now, faces);
 }
 
-/** The label of most faces; of equals the one with the higher mean probability. */
+/** The label of most faces. A tie goes to the label with the higher mean probability. */
 function moodOf(faces) {
   if (!faces.length) return null;
   const mean = (emotion) => faces.reduce((sum, face) => sum + face.emotions[emotion], 0) / faces.length;
@@ -126,21 +130,25 @@ function moodOf(faces) {
   });
 }
 
+/** Keeps the server's records of a frame. `raw_emotions`, beside the columns, are the probabilities before smoothing. */
 function keep(answer) {
-  const { frame, timestamp_ms } = answer;
-  const rows = answer.faces.map((face) => ({
-    timestamp_ms, frame, track_id: face.track_id, ...face.box, confidence: face.confidence,
-    ...face.emotions, dominant: face.dominant_emotion, raw_emotions: face.raw_emotions,
-  }));
-  records.push(...(rows.length ? rows : [{ timestamp_ms, frame }]));
+  records.push(...answer.records.map((record) => ({
+    ...record,
+    source: sourceName,
+    raw_emotions: answer.faces?.[record.face]?.raw_emotions ?? null,
+  })));
   if (records.length > MOST_RECORDS) records = records.slice(-MOST_RECORDS);
 }
 
+/** The records as CSV. The columns are those of the server's `FaceRecord`, in its order. */
 function csv() {
-  const columns =
-    ["timestamp_ms", "frame", "track_id", "x", "y", "width", "height", "confidence", ...EMOTIONS, "dominant"];
-  const text = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(4) : value ?? "");
-  return [columns.join(","), ...records.map((row) => columns.map((name) => text(row[name])).join(","))].join("\n");
+  const columns = Object.keys(records[0] ?? {}).filter((name) => name !== "raw_emotions");
+  const cell = (value) => {
+    if (typeof value === "number" && !Number.isInteger(value)) return value.toFixed(4);
+    const text = String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [columns.join(","), ...records.map((row) => columns.map((name) => cell(row[name])).join(","))].join("\n");
 }
 
 function draw(answer) {
@@ -157,8 +165,8 @@ function draw(answer) {
         box.style.setProperty(side, `${share * 100}%`);
       }
       const label = `${face.dominant_emotion} ${percent(face.emotions[face.dominant_emotion])}`;
-      const tag = element("span", "tag", `${EMOJI[face.dominant_emotion]} `);
-      tag.append(element("span", "word", face.uncertain ? `${label}, uncertain` : label));
+      const tag = element("span", "tag");
+      tag.append(faceIcon(face.dominant_emotion), element("span", "word", face.uncertain ? `${label}, uncertain` : label));
       box.append(tag);
       return box;
     }),
@@ -213,6 +221,7 @@ async function begin(open) {
 
 const camera = () => begin(async () => {
   await openCamera(video(), facing);
+  sourceName = null;
   video().classList.toggle("mirrored", facing === "user");
   $("live-turn").hidden = false;
 });
@@ -221,6 +230,7 @@ export const file = (chosen) => begin(async () => {
   closeCamera(video());
   if (fileUrl) URL.revokeObjectURL(fileUrl);
   fileUrl = URL.createObjectURL(chosen);
+  sourceName = chosen.name || null;
   video().classList.remove("mirrored");
   $("live-turn").hidden = true;
   video().src = fileUrl;
@@ -228,7 +238,7 @@ export const file = (chosen) => begin(async () => {
   try {
     await video().play();
   } catch {
-    throw new Error(`${chosen.name || "This"} is no video that this browser can play.`);
+    throw new Error(`${chosen.name || "This file"} cannot be played by this browser.`);
   }
 });
 
@@ -261,15 +271,16 @@ export function start() {
     paused = !paused;
     if (paused) video().pause();
     else video().play();
-    $("live-pause").textContent = paused ? "Go on" : "Pause";
+    $("live-pause").textContent = paused ? "Continue" : "Pause";
   });
   $("live-stop").addEventListener("click", stop);
   $("live-csv").addEventListener("click", () => download("faces.csv", csv(), "text/csv"));
   $("live-json").addEventListener("click", () =>
     download("faces.json", JSON.stringify(records, null, 1), "application/json"));
   $("live-legend").replaceChildren(...EMOTIONS.map((emotion) => {
-    const entry = element("li", "", `${EMOJI[emotion]} ${emotion}`);
-    entry.style.setProperty("--colour", `var(--${emotion})`);
+    const entry = element("li", "");
+    entry.append(faceIcon(emotion), ` ${emotion}`);
+    entry.style.setProperty("--bar", `var(--${emotion})`);
     return entry;
   }));
   music.start();

@@ -1,23 +1,23 @@
-// Music by mood: which mood is played, and by whom. The operator's own songs where there are some for a mood, else what is
-// made up.
+// Music by mood: decides which mood is played and by which player. The operator's songs are played for moods that have some;
+// generated music is played for the others.
 
 import { $ } from "./common.js";
 import { songList, Songs } from "./songs.js";
 import { Synth } from "./synth.js";
 
-/** Milliseconds that a mood must last before the music follows it, and that nobody must be in view before it ends. */
+/** Milliseconds that a mood must last before the music changes, and that nobody must be in view before the music ends. */
 const PATIENCE = 1500;
 const SILENCE = 3000;
-/** Milliseconds in which the music ends when it is switched off. */
+/** Length of the fade when the music is switched off, in milliseconds. */
 const ENDING = 400;
 
-/** While it is switched on: the audio context, the volume, and the two players. */
+/** The audio context, the volume and the two players while music is on; otherwise null. */
 let on = null;
 let playing = null;
 let heard = null;
 let since = 0;
 
-/** What the group shows now; null for nobody. */
+/** Takes the current mood of the group; null if nobody is in view. */
 export function mood(name) {
   const now = performance.now();
   if (name !== heard) {
@@ -30,7 +30,7 @@ export function mood(name) {
   else if (!heard && lasting > SILENCE) follow(null);
 }
 
-/** The video ended, and the music with it. */
+/** Ends the music, because the video ended. */
 export function end() {
   heard = null;
   if (on) follow(null);

@@ -1,10 +1,12 @@
-// Photo: take one, ask the server, show boxes, bars and the mood. No photo leaves the page but for that request.
+// The Photo view: choose or take a photo, send it to the server, show boxes, bars and the mood. The page sends the photo only to
+// its own server.
 
-import { $, EMOJI, ask, bars, download, element, percent, sentence, spoken } from "./common.js";
+import { $, ask, bars, download, element, percent, sentence, spoken } from "./common.js";
 import { closeCamera, openCamera, snapshot } from "./camera.js";
+import { faceIcon } from "./faces.js";
 
 const ACCEPTED = ["image/jpeg", "image/png", "image/webp"];
-/** Boxes narrower than this on screen show only the emoji until they are selected. */
+/** Boxes narrower than this on screen show only the drawing until they are selected. */
 const SMALL_BOX = 84;
 
 let current = { file: null, url: null, analysis: null, selected: 0, request: null };
@@ -43,7 +45,7 @@ function reset() {
   show("empty");
 }
 
-/** Phones save HEIC, which some browsers can read: then it is sent as JPEG. */
+/** Converts a file that the server does not read, such as HEIC, to JPEG if the browser can decode it. */
 async function readable(file) {
   if (ACCEPTED.includes(file.type)) return file;
   try {
@@ -52,7 +54,7 @@ async function readable(file) {
     canvas.getContext("2d").drawImage(picture, 0, 0);
     return await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
   } catch {
-    throw new Error(`${file.name || "This"} is no picture that this browser can read. Export it as JPEG and try again.`);
+    throw new Error(`This browser cannot read ${file.name || "this file"} as a picture. Export it as JPEG and try again.`);
   }
 }
 
@@ -91,7 +93,7 @@ async function analyse() {
   }
 }
 
-/** Row by row, from left to right: as people count them, and as the keyboard goes through them. */
+/** Faces row by row from left to right, the order in which people count them and in which Tab visits them. */
 function inReadingOrder(faces) {
   const rows = [];
   for (const face of [...faces].sort((a, b) => a.box.y - b.box.y)) {
@@ -108,7 +110,7 @@ function present() {
   show("done");
   $("timing").textContent = `${Math.round(timing.total)} ms · ${model.name} on ${model.engine}`;
   if (!faces.length) {
-    say("No face was found. Faces need about 20 pixels, turned towards the camera.", true);
+    say("No face was found. A face must be at least about 20 pixels wide and turned towards the camera.", true);
     $("intro").hidden = false;
     return;
   }
@@ -138,8 +140,8 @@ function drawBoxes() {
       const share = percent(face.emotions[face.dominant_emotion]);
       const label = `${face.dominant_emotion} ${share}${face.uncertain ? ", uncertain" : ""}`;
       box.setAttribute("aria-label", `Face ${index + 1}: ${label}`);
-      const tag = element("span", "tag", `${EMOJI[face.dominant_emotion]} `);
-      tag.append(element("span", "word", label));
+      const tag = element("span", "tag");
+      tag.append(faceIcon(face.dominant_emotion), element("span", "word", label));
       box.append(tag);
       for (const [px, py] of Object.values(face.landmarks)) {
         const point = element("span", "landmark");
@@ -156,7 +158,7 @@ function drawBoxes() {
 function drawMood() {
   const { mood, faces } = current.analysis;
   $("mood-card").hidden = faces.length < 2;
-  $("mood-emoji").textContent = EMOJI[mood.dominant_emotion];
+  $("mood-emoji").replaceChildren(faceIcon(mood.dominant_emotion));
   $("mood-text").textContent = mood.dominant_emotion;
   const agreeing = faces.filter((face) => face.dominant_emotion === mood.dominant_emotion).length;
   $("mood-detail").textContent =
@@ -172,7 +174,8 @@ function select(index) {
   $("doubt").hidden = !face.uncertain;
   $("faces").replaceChildren(
     ...(faces.length < 2 ? [] : faces).map((other, position) => {
-      const button = element("button", "", EMOJI[other.dominant_emotion]);
+      const button = element("button", "");
+      button.append(faceIcon(other.dominant_emotion));
       button.type = "button";
       button.setAttribute("aria-label", `Face ${position + 1}: ${spoken(other)}`);
       button.setAttribute("aria-pressed", position === index);
@@ -236,7 +239,7 @@ export function start() {
   });
 }
 
-/** The view is left: the camera goes off. */
+/** Turns the camera off when another view is opened. */
 export function leave() {
   if ($("photo-view").dataset.state === "camera") reset();
 }

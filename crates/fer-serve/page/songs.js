@@ -1,23 +1,23 @@
-// Music of the operator's own: files by mood, one after the other, faded over into each other.
+// Plays the operator's music files for a mood, one after the other, and fades between them.
 
 import { call } from "./common.js";
 
-/** Seconds in which one song fades out and the next one in. */
+/** Length of the fade between two songs, in seconds. */
 const FADE = 2;
 
-/** Names of files by mood; empty where the server has none. */
+/** The names of the server's music files by mood. Empty if the server has none. */
 export async function songList() {
   const response = await call("/v1/music");
   return response.ok ? response.json() : {};
 }
 
-/** Plays into an audio node until it is stopped. */
+/** Plays songs into an audio node. */
 export class Songs {
   #output;
   #list;
   #mood = null;
   #playing = null;
-  /** Counts changes of the mood: what was asked for before the last one comes too late. */
+  /** Counts changes of the mood, so that a song that was requested for an earlier mood is not played. */
   #turn = 0;
 
   constructor(output, list) {
@@ -29,7 +29,7 @@ export class Songs {
     return Boolean(this.#list[mood]?.length);
   }
 
-  /** Goes over to a song for the mood; null, or a mood without one, for silence. */
+  /** Changes to a song for the mood. Silent for null and for a mood without songs. */
   play(mood) {
     if (mood === this.#mood) return;
     this.#mood = mood;

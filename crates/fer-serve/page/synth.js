@@ -1,6 +1,6 @@
-// Music that is made up: scale, tempo and timbre follow the mood, and change at the next bar.
+// Generates music: scale, tempo and timbre follow the mood and change at the next bar.
 
-/** Steps of the scale in semitones, lowest note in hertz, seconds a beat, waveform, how often a beat has a note. */
+/** For each mood: steps of the scale in semitones, lowest note in hertz, seconds per beat, waveform, probability of a note per beat. */
 const MOODS = {
   happy: { scale: [0, 2, 4, 7, 9], base: 262, beat: 0.28, wave: "triangle", density: 0.85 },
   surprise: { scale: [0, 2, 4, 6, 8, 10], base: 294, beat: 0.24, wave: "square", density: 0.6 },
@@ -12,7 +12,7 @@ const MOODS = {
 };
 const BEATS = 8;
 
-/** Plays into an audio node until it is stopped. */
+/** Plays generated music into an audio node until it is stopped. */
 export class Synth {
   #context;
   #output;
@@ -26,7 +26,7 @@ export class Synth {
     this.#bar();
   }
 
-  /** From the next bar on; null for silence. */
+  /** Changes the mood at the next bar; null for silence. */
   play(mood) {
     this.#mood = mood;
   }

@@ -5,9 +5,58 @@ use actix_web::{HttpResponse, ResponseError};
 use fer_image::DecodeError;
 use fer_pool::{OverBudget, QueueFull};
 use fer_vision::AnalyzeError;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-/// An error that a client gets, as `{"error":{"code":…,"message":…}}`.
+/// An error as clients get it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorAnswer {
+    /// What was wrong.
+    pub(crate) error: ErrorDetail,
+    /// The message again, under the name that DeepFace's clients read. Only on the routes of DeepFace and `fer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exception: Option<String>,
+}
+
+impl From<&ApiError> for ErrorAnswer {
+    fn from(error: &ApiError) -> Self {
+        Self { error: error.detail(), exception: None }
+    }
+}
+
+/// What was wrong with a request.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorDetail {
+    /// A short name that does not change between versions.
+    pub(crate) code: ErrorCode,
+    /// A sentence for people.
+    pub(crate) message: String,
+}
+
+/// Short names of all errors. They do not change between versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ErrorCode {
+    EmptyBody,
+    MissingField,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    TooSlow,
+    BodyTooLarge,
+    TooManyPixels,
+    NotAnImage,
+    CorruptImage,
+    NoFace,
+    Busy,
+    TooManyConnections,
+    TooManyRequests,
+    NoKey,
+    ForbiddenOrigin,
+    Internal,
+}
+
+/// What a client is told, as `{"error":{"code":…,"message":…}}`.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(test, derive(strum::EnumIter))]
 pub(crate) enum ApiError {
@@ -49,31 +98,36 @@ pub(crate) enum ApiError {
 
 impl ApiError {
     /// The table from error to code and status.
-    fn code_and_status(&self) -> (&'static str, StatusCode) {
+    fn code_and_status(&self) -> (ErrorCode, StatusCode) {
         match self {
-            Self::EmptyBody => ("empty_body", StatusCode::BAD_REQUEST),
-            Self::MissingField(_) => ("missing_field", StatusCode::BAD_REQUEST),
-            Self::BadRequest(_) => ("bad_request", StatusCode::BAD_REQUEST),
-            Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed(_) => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
-            Self::TooSlow(_) => ("too_slow", StatusCode::REQUEST_TIMEOUT),
-            Self::BodyTooLarge(_) => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
-            Self::TooManyPixels(_) => ("too_many_pixels", StatusCode::PAYLOAD_TOO_LARGE),
-            Self::NotAnImage(_) => ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            Self::CorruptImage(_) => ("corrupt_image", StatusCode::UNPROCESSABLE_ENTITY),
-            Self::NoFace => ("no_face", StatusCode::BAD_REQUEST),
-            Self::Busy(_) => ("busy", StatusCode::SERVICE_UNAVAILABLE),
-            Self::TooManyConnections(_) => ("too_many_connections", StatusCode::SERVICE_UNAVAILABLE),
-            Self::TooManyRequests(_) => ("too_many_requests", StatusCode::TOO_MANY_REQUESTS),
-            Self::NoKey => ("no_key", StatusCode::UNAUTHORIZED),
-            Self::ForbiddenOrigin(_) => ("forbidden_origin", StatusCode::FORBIDDEN),
-            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::EmptyBody => (ErrorCode::EmptyBody, StatusCode::BAD_REQUEST),
+            Self::MissingField(_) => (ErrorCode::MissingField, StatusCode::BAD_REQUEST),
+            Self::BadRequest(_) => (ErrorCode::BadRequest, StatusCode::BAD_REQUEST),
+            Self::NotFound => (ErrorCode::NotFound, StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed(_) => (ErrorCode::MethodNotAllowed, StatusCode::METHOD_NOT_ALLOWED),
+            Self::TooSlow(_) => (ErrorCode::TooSlow, StatusCode::REQUEST_TIMEOUT),
+            Self::BodyTooLarge(_) => (ErrorCode::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            Self::TooManyPixels(_) => (ErrorCode::TooManyPixels, StatusCode::PAYLOAD_TOO_LARGE),
+            Self::NotAnImage(_) => (ErrorCode::NotAnImage, StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Self::CorruptImage(_) => (ErrorCode::CorruptImage, StatusCode::UNPROCESSABLE_ENTITY),
+            Self::NoFace => (ErrorCode::NoFace, StatusCode::BAD_REQUEST),
+            Self::Busy(_) => (ErrorCode::Busy, StatusCode::SERVICE_UNAVAILABLE),
+            Self::TooManyConnections(_) => (ErrorCode::TooManyConnections, StatusCode::SERVICE_UNAVAILABLE),
+            Self::TooManyRequests(_) => (ErrorCode::TooManyRequests, StatusCode::TOO_MANY_REQUESTS),
+            Self::NoKey => (ErrorCode::NoKey, StatusCode::UNAUTHORIZED),
+            Self::ForbiddenOrigin(_) => (ErrorCode::ForbiddenOrigin, StatusCode::FORBIDDEN),
+            Self::Internal => (ErrorCode::Internal, StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 
     /// The JSON body.
     pub(crate) fn json(&self) -> Value {
-        json!({"error": {"code": self.code_and_status().0, "message": self.to_string()}})
+        json!(ErrorAnswer::from(self))
+    }
+
+    /// The code and the sentence.
+    pub(crate) fn detail(&self) -> ErrorDetail {
+        ErrorDetail { code: self.code_and_status().0, message: self.to_string() }
     }
 
     /// A response with the status and headers of this error and the given body.
@@ -168,22 +222,28 @@ mod tests {
         let listed = &document["components"]["schemas"]["ErrorCode"]["enum"];
         let listed: BTreeSet<&str> =
             listed.as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();
-        let codes: Vec<&str> = ApiError::iter().map(|error| error.code_and_status().0).collect();
-        assert_eq!(listed, codes.iter().copied().collect());
+        let codes: Vec<Value> = ApiError::iter().map(|error| json!(error.code_and_status().0)).collect();
+        assert_eq!(listed, codes.iter().map(|code| code.as_str().unwrap()).collect());
         assert_eq!(listed.len(), codes.len(), "no two errors share a code");
     }
 
     #[test]
     fn failures_of_the_pool_and_of_photos_have_their_statuses() {
         let status = |error: ApiError| error.code_and_status();
-        assert_eq!(status(QueueFull { waiting: 3 }.into()), ("busy", StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(
+            status(QueueFull { waiting: 3 }.into()),
+            (ErrorCode::Busy, StatusCode::SERVICE_UNAVAILABLE)
+        );
         let photo = |error: DecodeError| status(AnalyzeError::from(error).into());
-        assert_eq!(photo(DecodeError::Empty), ("empty_body", StatusCode::BAD_REQUEST));
-        assert_eq!(photo(DecodeError::NotAnImage), ("not_an_image", StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        assert_eq!(photo(DecodeError::Empty), (ErrorCode::EmptyBody, StatusCode::BAD_REQUEST));
+        assert_eq!(
+            photo(DecodeError::NotAnImage),
+            (ErrorCode::NotAnImage, StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        );
         let cut = photo(DecodeError::Corrupt("cut".to_owned()));
-        assert_eq!(cut, ("corrupt_image", StatusCode::UNPROCESSABLE_ENTITY));
+        assert_eq!(cut, (ErrorCode::CorruptImage, StatusCode::UNPROCESSABLE_ENTITY));
         let large = photo(DecodeError::TooManyPixels { width: 9, height: 9, max_pixels: 80 });
-        assert_eq!(large, ("too_many_pixels", StatusCode::PAYLOAD_TOO_LARGE));
+        assert_eq!(large, (ErrorCode::TooManyPixels, StatusCode::PAYLOAD_TOO_LARGE));
     }
 
     #[test]

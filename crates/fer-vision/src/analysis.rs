@@ -1,8 +1,8 @@
-//! What is said about a photo; its JSON is the API's answer.
+//! The result for one photo. Its JSON is the answer of `POST /v1/analyze`.
 
 use std::time::Duration;
 
-use fer_detect::{Face, Landmarks};
+use fer_detect::Face;
 use fer_model::{Emotion, Probabilities};
 use serde::{Serialize, Serializer};
 
@@ -11,103 +11,138 @@ use crate::Mood;
 /// Everything about one photo. Coordinates are pixels of the upright photo.
 #[derive(Clone, Debug, Serialize)]
 pub struct Analysis {
-    /// Of the upright photo.
+    /// Size of the upright photo.
     pub image: ImageSize,
-    /// The most confident first; empty where no face is found.
+    /// The faces, the most confident detection first. Empty if no face was found.
     pub faces: Vec<FaceAnalysis>,
-    /// Of all faces together; none without a face.
+    /// The mood of all faces together. Null if no face was found.
     pub mood: Option<Mood>,
-    /// Where the time went.
+    /// How long each stage took.
     pub timing_ms: Timing,
-    /// What answered.
+    /// Which network gave the probabilities.
     pub model: ModelLabel,
 }
 
-/// Pixels.
+/// Size of a picture in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageSize {
-    /// Pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels.
+    /// Height in pixels.
     pub height: u32,
 }
 
-/// One face.
+/// One face: where it is and which expression it shows.
 #[derive(Clone, Debug)]
 pub struct FaceAnalysis {
-    /// Where it is.
+    /// The detection.
     pub face: Face,
-    /// What it seems to express.
+    /// The probability of each emotion.
     pub emotions: Probabilities,
 }
 
-/// Milliseconds.
+/// Time of each stage in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Timing {
-    /// From bytes to upright pixels.
+    /// Decoding, from the file's bytes to upright pixels.
     pub decode: f64,
-    /// From pixels to boxes.
+    /// Detection, from pixels to bounding boxes.
     pub detect: f64,
-    /// From boxes to probabilities.
+    /// Classification, from bounding boxes to probabilities.
     pub classify: f64,
-    /// All of it, waiting in the queue left out.
+    /// All stages together, without the time in the queue.
     pub total: f64,
-    /// Inside the engine's sessions; not part of the answer.
+    /// Time inside the inference engine's sessions. Not serialised.
     #[serde(skip)]
     pub sessions: f64,
 }
 
-/// Which network, on which engine.
+/// Which network answered, and on which engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelLabel {
-    /// The bundle's.
+    /// Name of the emotion bundle.
     pub name: String,
-    /// `tract` or `onnxruntime`.
+    /// Inference engine: `tract` or `onnxruntime`.
     pub engine: &'static str,
 }
 
-/// Milliseconds with three decimals.
+/// A duration in milliseconds, rounded to three decimals.
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// The JSON of a face.
+#[derive(Serialize)]
+struct FaceJson {
+    /// Bounding box in pixels of the upright photo.
+    r#box: BoxJson,
+    /// The detector's probability that this is a face, from 0 to 1.
+    confidence: f32,
+    /// Five points as `[x, y]` in pixels. Left and right are as seen in the photo.
+    landmarks: LandmarksJson,
+    /// The probability of each emotion. In a video it is smoothed over time.
+    emotions: Probabilities,
+    /// The emotion with the highest probability.
+    dominant_emotion: Emotion,
+    /// Whether no emotion has more than half of the probability.
+    uncertain: bool,
+}
+
+/// A bounding box in pixels of the upright photo.
+#[derive(Serialize)]
+struct BoxJson {
+    /// Left edge in pixels.
+    x: f32,
+    /// Top edge in pixels.
+    y: f32,
+    /// Width in pixels.
+    width: f32,
+    /// Height in pixels.
+    height: f32,
+}
+
+/// Five points as `[x, y]` in pixels of the upright photo. Left and right are as seen in the photo.
+#[derive(Serialize)]
+struct LandmarksJson {
+    /// Centre of the eye on the left of the photo.
+    left_eye: [f32; 2],
+    /// Centre of the eye on the right of the photo.
+    right_eye: [f32; 2],
+    /// Tip of the nose.
+    nose: [f32; 2],
+    /// Corner of the mouth on the left of the photo.
+    mouth_left: [f32; 2],
+    /// Corner of the mouth on the right of the photo.
+    mouth_right: [f32; 2],
+}
+
+impl From<&FaceAnalysis> for FaceJson {
+    fn from(found: &FaceAnalysis) -> Self {
+        let (bounding_box, points) = (found.face.bounding_box, found.face.landmarks);
+        Self {
+            r#box: BoxJson {
+                x: bounding_box.x,
+                y: bounding_box.y,
+                width: bounding_box.width,
+                height: bounding_box.height,
+            },
+            confidence: found.face.confidence,
+            landmarks: LandmarksJson {
+                left_eye: points.left_eye,
+                right_eye: points.right_eye,
+                nose: points.nose,
+                mouth_left: points.mouth_left,
+                mouth_right: points.mouth_right,
+            },
+            emotions: found.emotions,
+            dominant_emotion: found.emotions.dominant(),
+            uncertain: found.emotions.is_uncertain(),
+        }
+    }
+}
+
 impl Serialize for FaceAnalysis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Wire {
-            r#box: Box,
-            confidence: f32,
-            landmarks: Points,
-            emotions: Probabilities,
-            dominant_emotion: Emotion,
-            uncertain: bool,
-        }
-        #[derive(Serialize)]
-        struct Box {
-            x: f32,
-            y: f32,
-            width: f32,
-            height: f32,
-        }
-        #[derive(Serialize)]
-        struct Points {
-            left_eye: [f32; 2],
-            right_eye: [f32; 2],
-            nose: [f32; 2],
-            mouth_left: [f32; 2],
-            mouth_right: [f32; 2],
-        }
-        let Face { bounding_box, confidence, landmarks } = self.face;
-        let Landmarks { left_eye, right_eye, nose, mouth_left, mouth_right } = landmarks;
-        let r#box = Box {
-            x: bounding_box.x,
-            y: bounding_box.y,
-            width: bounding_box.width,
-            height: bounding_box.height,
-        };
-        let landmarks = Points { left_eye, right_eye, nose, mouth_left, mouth_right };
-        let dominant_emotion = self.emotions.dominant();
-        let (emotions, uncertain) = (self.emotions, self.emotions.is_uncertain());
-        Wire { r#box, confidence, landmarks, emotions, dominant_emotion, uncertain }.serialize(serializer)
+        FaceJson::from(self).serialize(serializer)
     }
 }

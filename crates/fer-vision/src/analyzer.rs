@@ -1,4 +1,4 @@
-//! One photo through the whole pipeline, on one thread.
+//! The whole pipeline for one photo, on one thread.
 
 use std::time::Instant;
 
@@ -11,14 +11,14 @@ use image::RgbImage;
 use crate::Mood;
 use crate::analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing, milliseconds};
 
-/// What a caller may choose.
+/// Settings of an [`Analyzer`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnalyzerConfig {
-    /// BoundingBox on decoding.
+    /// Limits on decoding.
     pub decode: DecodeLimits,
-    /// Of the search, at search size.
+    /// Settings of the detector. Sizes are pixels of the reduced copy in which faces are searched.
     pub detector: DetectorOptions,
-    /// Faces are searched in a copy whose longer side is at most this, and cropped from the full picture.
+    /// Longest side of the copy in which faces are searched, in pixels. Faces are cropped from the full picture.
     pub search_side: u32,
 }
 
@@ -28,16 +28,16 @@ impl Default for AnalyzerConfig {
     }
 }
 
-/// Why a photo has no answer.
+/// Why a photo could not be analysed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnalyzeError {
-    /// The bytes.
+    /// The photo could not be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The detector.
+    /// The detector failed.
     #[error(transparent)]
     Detect(#[from] DetectError),
-    /// The emotion network.
+    /// The emotion network failed.
     #[error(transparent)]
     Classify(#[from] ClassifyError),
     /// The caller no longer needs the result.
@@ -45,7 +45,7 @@ pub enum AnalyzeError {
     Cancelled,
 }
 
-/// Detector and classifier with their sessions; each thread has one of its own.
+/// A detector and a classifier with their inference sessions. Each thread needs its own analyzer.
 pub struct Analyzer {
     detector: Box<dyn FaceDetector>,
     classifier: Classifier,
@@ -57,7 +57,7 @@ impl Analyzer {
     /// Opens all sessions.
     ///
     /// # Errors
-    /// A graph that does not open, or a setting out of range.
+    /// Fails if a graph does not open or a setting is out of range.
     pub fn new(
         engine: &Engine,
         detector: &DetectorModel,
@@ -72,10 +72,10 @@ impl Analyzer {
         })
     }
 
-    /// A photo's bytes to its faces' emotions.
+    /// Decodes a photo (JPEG, PNG or WebP) and analyses it.
     ///
     /// # Errors
-    /// Any [`AnalyzeError`].
+    /// Fails if the photo cannot be decoded within the limits or a network fails.
     pub fn analyze(&mut self, photo: &[u8]) -> Result<Analysis, AnalyzeError> {
         self.analyze_while(photo, &|| true).map(|(_, analysis)| analysis)
     }
@@ -100,10 +100,10 @@ impl Analyzer {
         Ok((image, analysis))
     }
 
-    /// The same for pixels.
+    /// Analyses an upright picture that is already decoded.
     ///
     /// # Errors
-    /// Where a network fails.
+    /// Fails if a network fails.
     pub fn analyze_pixels(&mut self, image: &RgbImage) -> Result<Analysis, AnalyzeError> {
         self.analyze_decoded(image, &|| true)
     }
@@ -165,15 +165,15 @@ impl Analyzer {
         crops.unzip()
     }
 
-    /// The expression of a picture that is taken for a face as a whole.
+    /// Classifies a whole picture as if it were one face, without detection. Returns `None` if the picture is empty.
     ///
     /// # Errors
-    /// Where the network fails.
+    /// Fails if the network fails.
     pub fn classify_whole(&mut self, image: &RgbImage) -> Result<Option<Probabilities>, AnalyzeError> {
         Ok(self.classifier.classify_whole(image)?)
     }
 
-    /// The bounds on decoding that this analyzer was made with.
+    /// The limits on decoding that this analyzer was made with.
     pub fn limits(&self) -> DecodeLimits {
         self.config.decode
     }
@@ -191,6 +191,7 @@ impl Analyzer {
     }
 }
 
+/// A face of the reduced copy in pixels of the full picture; `across` and `down` are full size divided by reduced size.
 fn enlarged(face: &Face, [across, down]: [f32; 2]) -> Face {
     let BoundingBox { x, y, width, height } = face.bounding_box;
     let point = |[x, y]: [f32; 2]| [x * across, y * down];

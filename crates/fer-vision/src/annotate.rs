@@ -1,4 +1,4 @@
-//! A photo with what was found drawn into it: a box for each face, and its label above.
+//! Draws the bounding box and the label of each face into a photo.
 
 use ab_glyph::{Font, FontRef, InvalidFont, PxScale, ScaleFont, point};
 use image::{Rgb, RgbImage};
@@ -8,7 +8,9 @@ use crate::{Analysis, FaceAnalysis};
 const LINE: Rgb<u8> = Rgb([255, 255, 255]);
 const EDGE: Rgb<u8> = Rgb([16, 20, 19]);
 
-/// Draws into the photo that the analysis is of; the labels are as large as the photo allows.
+/// Draws a box around each face and writes its label above the box.
+///
+/// `photo` must be the photo that was analysed. Lines and letters grow with the photo's longer side.
 pub fn annotate(photo: &mut RgbImage, analysis: &Analysis) {
     let Ok(font) = font() else { return };
     let longer = photo.width().max(photo.height()) as f32;
@@ -22,13 +24,13 @@ pub fn annotate(photo: &mut RgbImage, analysis: &Analysis) {
         frame(photo, [left - 1, top - 1, right + 1, bottom + 1], thickness + 2, EDGE);
         frame(photo, [left, top, right, bottom], thickness, LINE);
     }
-    // Over all boxes, so that every one can be read.
+    // Labels come after all boxes, so that no box covers a label.
     for face in &analysis.faces {
         tag(photo, &font, scale, face);
     }
 }
 
-/// The label's text.
+/// The text of the label, such as `happy 93 %`.
 fn text(face: &FaceAnalysis) -> String {
     let dominant = face.emotions.dominant();
     let doubt = if face.emotions.is_uncertain() { ", uncertain" } else { "" };
@@ -39,7 +41,7 @@ fn font() -> Result<FontRef<'static>, InvalidFont> {
     FontRef::try_from_slice(epaint_default_fonts::UBUNTU_LIGHT)
 }
 
-/// Above the box, or below its upper edge where there is no room; within the photo.
+/// Writes the label above the box, or below the box's upper edge if there is no room above it. The label stays within the photo.
 fn tag(photo: &mut RgbImage, font: &FontRef<'_>, scale: PxScale, face: &FaceAnalysis) {
     let scaled = font.as_scaled(scale);
     let text = text(face);
@@ -64,7 +66,7 @@ fn tag(photo: &mut RgbImage, font: &FontRef<'_>, scale: PxScale, face: &FaceAnal
     }
 }
 
-/// The lines inside of a rectangle's edges.
+/// Draws the four edges of a rectangle, `thickness` pixels wide and inside of it.
 fn frame(photo: &mut RgbImage, [left, top, right, bottom]: [i32; 4], thickness: i32, colour: Rgb<u8>) {
     fill(photo, [left, top, right, top + thickness], colour);
     fill(photo, [left, bottom - thickness, right, bottom], colour);
@@ -72,7 +74,7 @@ fn frame(photo: &mut RgbImage, [left, top, right, bottom]: [i32; 4], thickness: 
     fill(photo, [right - thickness, top, right, bottom], colour);
 }
 
-/// What of a rectangle lies in the photo.
+/// Fills the part of a rectangle that lies in the photo. Coordinates are left, top, right, bottom in pixels.
 fn fill(photo: &mut RgbImage, [left, top, right, bottom]: [i32; 4], colour: Rgb<u8>) {
     let (width, height) = (photo.width() as i32, photo.height() as i32);
     for y in top.max(0)..bottom.min(height) {
@@ -82,6 +84,7 @@ fn fill(photo: &mut RgbImage, [left, top, right, bottom]: [i32; 4], colour: Rgb<
     }
 }
 
+/// Mixes a colour into one pixel, if the pixel lies in the photo. `share` is the colour's weight, 0 to 1.
 fn blend(photo: &mut RgbImage, x: i32, y: i32, colour: Rgb<u8>, share: f32) {
     let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
     if let Some(pixel) = photo.get_pixel_mut_checked(x, y) {

@@ -1,16 +1,18 @@
-//! Photo in, faces with emotions out: bounded decoding, detection, crops, classification, the mood of the
-//! group, and the pool of workers that does it for many callers at once.
+//! Photo in, faces with emotions out: decoding within limits, detection, cropping, classification and the mood of the group.
 //!
-//! It knows nothing of HTTP. Photos live in memory only.
+//! [`Analyzer`] runs the whole pipeline on one thread. [`Tracker`] follows faces from frame to frame of a video. [`FaceRecord`]
+//! is the flat form of the results, for tables. The crate knows nothing of HTTP and writes no photo to disk.
 
 mod analysis;
 mod analyzer;
 mod annotate;
 mod mood;
+mod record;
 mod track;
 
 pub use analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing};
 pub use analyzer::{AnalyzeError, Analyzer, AnalyzerConfig};
 pub use annotate::annotate;
 pub use mood::Mood;
+pub use record::{FaceRecord, Origin, RecordStatus};
 pub use track::{Thumbnail, TrackedFace, Tracker};

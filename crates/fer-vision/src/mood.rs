@@ -1,21 +1,21 @@
-//! The mood of a group: what most of its faces express.
+//! The mood of a group: the emotion that most of its faces show.
 
 use fer_model::{Emotion, Probabilities};
 use serde::Serialize;
 
-/// All faces of a photo together.
+/// The mood of all faces of a photo together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mood {
-    /// The majority of the faces' dominant emotions; of equals, the one with the higher mean probability.
+    /// The emotion that is dominant in the most faces. A tie goes to the emotion with the higher mean probability.
     pub dominant_emotion: Emotion,
-    /// How many faces.
+    /// Number of faces.
     pub faces: usize,
-    /// Mean probability of each emotion.
+    /// Mean probability of each emotion over the faces.
     pub mean: Probabilities,
 }
 
 impl Mood {
-    /// `None` for no face.
+    /// The mood of faces with these probabilities; `None` if there is no face.
     pub fn of(faces: &[Probabilities]) -> Option<Self> {
         let mean = Probabilities::mean(faces)?;
         let votes = |emotion| faces.iter().filter(|face| face.dominant() == emotion).count();

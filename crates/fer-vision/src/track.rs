@@ -1,7 +1,7 @@
-//! Faces over time: who is who from frame to frame, and emotions that do not flicker.
+//! Follows faces from frame to frame of a video and smooths their emotions over time.
 //!
-//! A face is matched to where its track is going (constant velocity), so that two that cross keep their ids; a track that
-//! is lost is kept for a moment; when the picture changes as a whole, as at a cut, all tracks end.
+//! A face is matched to the predicted position of a track (constant velocity), so that two faces that cross keep their ids. A
+//! track that is lost is kept for a moment. When the whole picture changes, as at a cut, all tracks end.
 
 use std::time::Duration;
 
@@ -11,42 +11,42 @@ use image::RgbImage;
 
 use crate::FaceAnalysis;
 
-/// A track that is lost lives on for so long.
+/// How long a lost track is kept.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
-/// The same where no frame came in between: a slow server is no reason to lose everyone.
+/// How long a track is kept if no frame came in between, so that a slow server does not end all tracks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A face goes on as it went for no longer than this.
+/// Longest time over which a track's velocity is extrapolated.
 const HORIZON: Duration = Duration::from_millis(500);
 
-/// Time in which the smoothed emotions come 63 % closer to what is seen.
+/// Time constant of the smoothing: after this time the smoothed emotions are 63 % closer to the observed ones.
 const SMOOTHING: Duration = Duration::from_millis(400);
 
-/// Largest distance between where a face is expected and where it is, as a share of its size.
+/// Largest distance between the predicted and the observed centre of a face, as a fraction of its size.
 const REACH: f32 = 0.8;
 
-/// Largest ratio of the sizes of a face in two frames.
+/// Largest ratio between the sizes of one face in two frames.
 const GROWTH: f32 = 1.7;
 
-/// Weight of the latest movement in a track's velocity.
+/// Weight of the latest movement in a track's velocity, 0 to 1.
 const INERTIA: f32 = 0.5;
 
-/// Mean difference of the thumbnails' grey levels from which the picture is another.
+/// Mean difference of two thumbnails' grey levels (0 to 255) above which there was a cut.
 const CUT: f32 = 42.0;
 
-/// A frame in a few grey levels.
+/// A frame reduced to 16 by 12 grey levels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thumbnail([f32; COLUMNS * ROWS]);
 
 const COLUMNS: usize = 16;
 const ROWS: usize = 12;
 
-/// Pixels that are looked at along each side of one of its cells.
+/// Number of pixels that are sampled along each side of a cell.
 const SAMPLES: usize = 4;
 
 impl Thumbnail {
-    /// Of a picture of any size.
+    /// Reduces a picture of any size.
     pub fn of(picture: &RgbImage) -> Self {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let mut cells = [0.0; COLUMNS * ROWS];
@@ -72,12 +72,12 @@ impl Thumbnail {
     }
 }
 
-/// A face with its identity.
+/// The track of a face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrackedFace {
-    /// The same as long as the face is followed; never given twice by a tracker.
+    /// Number of the track. It stays the same while the face is followed; a tracker never uses a number twice.
     pub track_id: u64,
-    /// Smoothed over time.
+    /// The face's emotions, smoothed over time.
     pub emotions: Probabilities,
 }
 
@@ -86,7 +86,7 @@ pub struct TrackedFace {
 pub struct Tracker {
     tracks: Vec<Track>,
     given: u64,
-    /// The frame before, and its time.
+    /// The previous frame and its time.
     last: Option<(Thumbnail, Duration)>,
 }
 
@@ -94,14 +94,16 @@ pub struct Tracker {
 struct Track {
     id: u64,
     bounding_box: BoundingBox,
-    /// Pixels a second, of the centre.
+    /// Velocity of the centre in pixels per second.
     velocity: [f32; 2],
     seen: Duration,
     emotions: Probabilities,
 }
 
 impl Tracker {
-    /// The faces of the next frame, which is of time `now`: an answer for each, in their order.
+    /// Takes the faces of the next frame and returns the track of each, in the same order.
+    ///
+    /// `now` is the frame's time since the start of the video.
     pub fn update(&mut self, now: Duration, picture: &Thumbnail, faces: &[FaceAnalysis]) -> Vec<TrackedFace> {
         if let Some((last, time)) = &self.last {
             let cut = last.difference(picture) > CUT;
@@ -158,7 +160,8 @@ impl Tracker {
 }
 
 impl Track {
-    /// Of a face from where this one is expected, as a share of its size; `None` where it cannot be the same.
+    /// Distance of a face from this track's predicted position, as a fraction of the track's size. `None` if the face cannot be
+    /// the same one.
     fn distance(&self, now: Duration, bounding_box: &BoundingBox) -> Option<f32> {
         let (old, new) = (size(&self.bounding_box), size(bounding_box));
         let ratio = old.max(new) / old.min(new).max(f32::MIN_POSITIVE);
@@ -213,7 +216,7 @@ mod tests {
         Thumbnail::of(&RgbImage::from_fn(160, 120, |x, _| Rgb([grey.wrapping_add((x / 8) as u8); 3])))
     }
 
-    /// Ids at a tenth of a second after the other.
+    /// Track ids of a frame; frames are a tenth of a second apart.
     fn ids(tracker: &mut Tracker, tenth: u64, grey: u8, faces: &[FaceAnalysis]) -> Vec<u64> {
         let found = tracker.update(Duration::from_millis(100 * tenth), &picture(grey), faces);
         found.iter().map(|face| face.track_id).collect()
@@ -224,7 +227,7 @@ mod tests {
         let mut tracker = Tracker::default();
         for step in 0..20_u64 {
             let x = 20.0 * step as f32;
-            // One walks to the right, one to the left; in the middle one hides the other.
+            // One face moves to the right and one to the left. In the middle, one hides the other.
             let (right, left) = (face(x, 50.0, 3.0), face(380.0 - x, 60.0, -3.0));
             let seen = match step {
                 9 | 10 => vec![right],
@@ -249,7 +252,7 @@ mod tests {
         assert_eq!(ids(&mut tracker, 8, 90, &here), [1]);
         assert!(ids(&mut tracker, 20, 90, &[]).is_empty());
         assert_eq!(ids(&mut tracker, 30, 90, &here), [2]);
-        // Another place, or another size, is somebody else.
+        // A face at another position is another person.
         assert_eq!(ids(&mut tracker, 31, 90, &[face(400.0, 50.0, 0.0)]), [3]);
     }
 

@@ -4,6 +4,7 @@
 //! A connection has one frame in work and at most one waiting. When the client is faster, the newest frame replaces the waiting one,
 //! and the replaced frames are counted. Each connection has its own tracks and smoothing.
 
+mod answer;
 pub(crate) mod connections;
 
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use fer_pool::{Cancellation, Lane, Reservation};
 use fer_vision::{Analysis, Mood, Thumbnail, Tracker};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::inference::run_in;
+use crate::routes::format::AnswerFormat;
 use crate::state::Service;
 
+use self::answer::{LiveFrame, Position};
 use self::connections::Slot;
 
 /// Time within which a connection must send its key. Until then it occupies a place that others could use.
@@ -30,6 +33,11 @@ const KEY_TIME: Duration = Duration::from_secs(5);
 /// Interval at which a frame asks for room in a full queue, unless a newer frame replaces it.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
+/// A WebSocket that takes frames and answers with faces.
+///
+/// Send frames (JPEG, PNG or WebP) as binary messages. The server answers each frame that it analyses with one text message, a
+/// `LiveFrame`. If frames come faster than they are analysed, the newest frame is analysed and older ones are dropped. If the server
+/// requires an API key and the client cannot send a header, the first message must be `{"api_key": "…"}`.
 pub(crate) async fn live(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -37,6 +45,7 @@ pub(crate) async fn live(
 ) -> Result<HttpResponse, ApiError> {
     let service = service.into_inner();
     check_origin(&request, &service.cors_origins)?;
+    let records = AnswerFormat::of(request.query_string())? == AnswerFormat::Records;
     let client = service.access.client(&request);
     // The guard lets a connection without a key through; then its first message is the key.
     let admitted = service.access.admits(request.headers()) == Some(true);
@@ -45,7 +54,7 @@ pub(crate) async fn live(
         actix_ws::handle(&request, payload).map_err(|e| ApiError::BadRequest(e.to_string()))?;
     let most = service.body.bytes;
     let messages = messages.max_frame_size(most).aggregate_continuations().max_continuation_size(most);
-    let connection = Connection::new(session, service, slot, admitted);
+    let connection = Connection::new(session, service, slot, admitted, records);
     actix_web::rt::spawn(connection.serve(messages));
     Ok(response)
 }
@@ -95,6 +104,8 @@ struct Connection {
     tracker: Tracker,
     /// Whether a valid key was given or none is required.
     admitted: bool,
+    /// Whether each answer has the flat records of its frame too.
+    records: bool,
 }
 
 /// A frame and the result of its analysis.
@@ -107,7 +118,7 @@ type Work = std::pin::Pin<Box<dyn Future<Output = Outcome>>>;
 type End = Option<(CloseCode, String)>;
 
 impl Connection {
-    fn new(session: Session, service: Arc<Service>, slot: Slot, admitted: bool) -> Self {
+    fn new(session: Session, service: Arc<Service>, slot: Slot, admitted: bool, records: bool) -> Self {
         let (started, tracker) = (Instant::now(), Tracker::default());
         Self {
             session,
@@ -120,6 +131,7 @@ impl Connection {
             waiting: None,
             tracker,
             admitted,
+            records,
         }
     }
 
@@ -131,7 +143,7 @@ impl Connection {
                 Event::Message(message) => self.take(message, &mut work).await,
                 Event::Outcome(outcome) => {
                     self.active = Instant::now();
-                    let answer = self.answer(*outcome).to_string();
+                    let answer = self.answer(*outcome).to_json();
                     let sent = self.send(answer).await;
                     work = self.waiting.take().map(|frame| self.analyze(frame));
                     sent
@@ -207,7 +219,7 @@ impl Connection {
         let mut frame = Frame { number: self.frames, came: self.active, bytes: web::Bytes::new() };
         match reserved {
             Err(over) => {
-                let answer = self.answer((frame, Err(over.into()))).to_string();
+                let answer = self.answer((frame, Err(over.into()))).to_json();
                 return self.send(answer).await;
             }
             Ok(reservation) => {
@@ -262,39 +274,22 @@ impl Connection {
         })
     }
 
-    fn answer(&mut self, (frame, result): Outcome) -> Value {
+    fn answer(&mut self, (frame, result): Outcome) -> LiveFrame {
         let time = frame.came.duration_since(self.started);
-        let mut json = json!({
-            "frame": frame.number,
-            "timestamp_ms": time.as_millis() as u64,
-            "dropped": self.dropped,
-        });
+        let timestamp_ms = time.as_millis() as u64;
+        let position =
+            Position { frame: frame.number, timestamp_ms, dropped: self.dropped, records: self.records };
         let (mut analysis, thumbnail) = match result {
             Ok(found) => found,
-            Err(error) => {
-                json["error"] = error.json()["error"].take();
-                return json;
-            }
+            Err(error) => return LiveFrame::failed(position, &error),
         };
         self.service.metrics.picture(&analysis.timing_ms);
-        let tracked = self.tracker.update(time, &thumbnail, &analysis.faces);
+        let tracks = self.tracker.update(time, &thumbnail, &analysis.faces);
         // The mood is smoothed like the faces beside it.
-        let smoothed: Vec<_> = tracked.iter().map(|face| face.emotions).collect();
+        let smoothed: Vec<_> = tracks.iter().map(|face| face.emotions).collect();
         analysis.mood = Mood::of(&smoothed);
-        let mut whole = serde_json::to_value(&analysis).unwrap_or(Value::Null);
-        let faces = whole["faces"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
-        for (face, tracked) in faces.iter_mut().zip(tracked) {
-            face["track_id"] = json!(tracked.track_id);
-            face["raw_emotions"] = face["emotions"].take();
-            face["emotions"] = json!(tracked.emotions);
-            face["dominant_emotion"] = json!(tracked.emotions.dominant());
-            face["uncertain"] = json!(tracked.emotions.is_uncertain());
-        }
-        for key in ["image", "faces", "mood", "timing_ms"] {
-            json[key] = whole[key].take();
-        }
-        json["delay_ms"] = json!(frame.came.elapsed().as_millis() as u64);
-        json
+        let delay_ms = frame.came.elapsed().as_millis() as u64;
+        LiveFrame::analysed(position, analysis, &tracks, delay_ms)
     }
 }
 

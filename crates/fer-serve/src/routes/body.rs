@@ -55,7 +55,16 @@ impl AsRef<[u8]> for Body {
 /// A field of a multipart form.
 pub(super) struct Field {
     pub(super) name: String,
+    /// The name of the file, if the sender gave one.
+    pub(super) file_name: Option<String>,
     pub(super) body: Body,
+}
+
+/// A photo that was sent.
+pub(super) struct Photo {
+    /// The name of the file, if the sender gave one.
+    pub(super) name: Option<String>,
+    pub(super) bytes: web::Bytes,
 }
 
 /// An image that is the whole body or the field of that name in a multipart form.
@@ -67,15 +76,19 @@ pub(super) async fn image(
     payload: web::Payload,
     field: &'static str,
     limits: &BodyLimits,
-) -> Result<web::Bytes, ApiError> {
-    let photo = if is(request, "multipart/form-data") {
+) -> Result<Photo, ApiError> {
+    let (name, body) = if is(request, "multipart/form-data") {
         let fields = form(request, payload, limits).await?;
         let found = fields.into_iter().find(|one| one.name == field);
-        found.ok_or(ApiError::MissingField(field))?.body
+        let found = found.ok_or(ApiError::MissingField(field))?;
+        (found.file_name, found.body)
     } else {
-        whole(request, payload, limits).await?
+        (None, whole(request, payload, limits).await?)
     };
-    if photo.as_ref().is_empty() { Err(ApiError::EmptyBody) } else { Ok(photo.into_shared()) }
+    if body.as_ref().is_empty() {
+        return Err(ApiError::EmptyBody);
+    }
+    Ok(Photo { name, bytes: body.into_shared() })
 }
 
 /// Whether the request declares a body of a media type.
@@ -107,13 +120,15 @@ async fn fields(
     let (mut fields, mut left) = (Vec::new(), limits.bytes);
     while let Some(mut field) = form.try_next().await.map_err(|e| bad(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
+        let file_name = field.content_disposition().and_then(|disposition| disposition.get_filename());
+        let file_name = file_name.map(str::to_owned);
         let mut body = Body::empty(limits)?;
         while let Some(chunk) = field.next().await {
             let chunk = chunk.map_err(|e| bad(&e))?;
             left = left.checked_sub(chunk.len()).ok_or(ApiError::BodyTooLarge(limits.bytes))?;
             body.append(&chunk)?;
         }
-        fields.push(Field { name, body });
+        fields.push(Field { name, file_name, body });
         if fields.len() > MOST_FIELDS {
             return Err(ApiError::BadRequest(format!("the form has more than {MOST_FIELDS} fields")));
         }

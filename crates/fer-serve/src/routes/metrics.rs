@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, web};
 use crate::metrics::Gauges;
 use crate::state::Service;
 
+/// Counters and histograms for Prometheus, as OpenMetrics text.
 pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
     let gauges = Gauges {
         waiting: service.workers.waiting(),

@@ -1,6 +1,7 @@
 //! The API: our own routes (`/v1/…`), the routes of other servers whose clients work unchanged, and the operators' routes.
 
 mod body;
+pub(crate) mod format;
 mod metrics;
 mod music;
 mod native;

@@ -6,12 +6,12 @@ use actix_web::{HttpResponse, web};
 use crate::error::ApiError;
 use crate::state::Service;
 
-/// `GET /v1/music`: file names by emotion; an empty object without `--music`.
+/// The operator's music: file names by emotion. Empty if the server was started without `--music`.
 pub(super) async fn list(service: web::Data<Service>) -> HttpResponse {
     HttpResponse::Ok().json(service.music.names())
 }
 
-/// `GET /v1/music/{emotion}/{file}`
+/// One of the operator's music files. `Range` requests are supported.
 pub(super) async fn file(
     service: web::Data<Service>,
     path: web::Path<(String, String)>,

@@ -6,39 +6,62 @@ use std::time::{Duration, Instant};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use fer_pool::Lane;
-use fer_vision::Analysis;
+use fer_vision::{Analysis, FaceRecord, Origin};
 use futures_util::{StreamExt, stream};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::body;
-use crate::error::ApiError;
+use super::format::AnswerFormat;
+use crate::error::{ApiError, ErrorAnswer};
 use crate::inference::run;
 use crate::state::Service;
 
-/// Of an annotated photo.
+/// JPEG quality of an annotated photo, 1 to 100.
 const JPEG_QUALITY: u8 = 90;
 
-/// Images of one batch.
-const MOST_IMAGES: usize = 64;
+/// Largest number of photos in one batch.
+pub(super) const MOST_IMAGES: usize = 64;
 
-/// While the queue is full, the images of a batch ask again: this often, and for this long.
+/// Time between two attempts of a batch's photo to enter the full queue.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a batch's photo tries to enter the full queue.
 const ASK_FOR: Duration = Duration::from_secs(20);
 
-/// An image as the body, or as the field `image` of a multipart form.
+/// The answer for one photo, in the form that the client asked for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum PhotoAnswer {
+    /// The default.
+    Analysis(Analysis),
+    /// With `format=records`.
+    Records(Vec<FaceRecord>),
+}
+
+/// Finds the faces of a photo and their emotions.
+///
+/// The photo is the body, or the field `image` of a form.
 pub(super) async fn analyze(
     service: web::Data<Service>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    let format = AnswerFormat::of(request.query_string())?;
     let photo = received(&service, &request, payload, "image").await?;
-    let analysis = analysis(&service, photo).await?;
-    Ok(uncached().json(analysis))
+    let analysis = analysis(&service, photo.bytes).await?;
+    let answer = match format {
+        AnswerFormat::Analysis => PhotoAnswer::Analysis(analysis),
+        AnswerFormat::Records => PhotoAnswer::Records(FaceRecord::of(&Origin::photo(photo.name), &analysis)),
+    };
+    Ok(uncached().json(answer))
 }
 
-/// The same photo with boxes and labels: PNG where `Accept` asks for it and for no JPEG, else JPEG.
+/// Returns the photo with a box and a label drawn at each face.
+///
+/// The answer is a JPEG, or a PNG if `Accept` names `image/png` and not `image/jpeg`.
 pub(super) async fn annotate(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -50,7 +73,7 @@ pub(super) async fn annotate(
     let png = accepted("image/png") && !accepted("image/jpeg");
     let (bytes, timing) = run(&service, move |analyzer, cancellation| {
         let needed = || !cancellation.is_cancelled();
-        let (mut pixels, analysis) = analyzer.analyze_while(&photo, &needed)?;
+        let (mut pixels, analysis) = analyzer.analyze_while(&photo.bytes, &needed)?;
         fer_vision::annotate(&mut pixels, &analysis);
         Ok((encode(&pixels, png)?, analysis.timing_ms))
     })
@@ -70,7 +93,36 @@ fn encode(pixels: &RgbImage, png: bool) -> Result<Vec<u8>, ApiError> {
     Ok(bytes.into_inner())
 }
 
-/// Every file of a multipart form: `{"results": […]}` in their order, each an analysis or an error.
+/// The answer for several photos, in the form that the client asked for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BatchAnswer {
+    /// The default.
+    Results(BatchResults),
+    /// With `format=records`.
+    Records(Vec<FaceRecord>),
+}
+
+/// One result for each photo of a batch, in the order of the photos.
+#[derive(Serialize)]
+struct BatchResults {
+    results: Vec<BatchResult>,
+}
+
+/// What became of one photo of a batch.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BatchResult {
+    /// The photo was analysed.
+    Analysis(Box<Analysis>),
+    /// The photo could not be analysed.
+    Error(ErrorAnswer),
+}
+
+/// Finds the faces of up to 64 photos in one form.
+///
+/// The results are in the order of the photos. A photo that cannot be analysed has an error in place of its result and does not
+/// affect the others.
 pub(super) async fn batch(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -78,20 +130,24 @@ pub(super) async fn batch(
 ) -> Result<HttpResponse, ApiError> {
     if !body::is(&request, "multipart/form-data") {
         return Err(ApiError::BadRequest(
-            "a batch is a multipart form with a field 'image' for each".to_owned(),
+            "a batch must be a multipart form with one field 'image' for each photo".to_owned(),
         ));
     }
+    let format = AnswerFormat::of(request.query_string())?;
     let fields = body::form(&request, payload, &service.batch).await?;
-    let images = fields.into_iter().filter(|field| field.name == "image");
-    let images: Vec<web::Bytes> = images.map(|field| field.body.into_shared()).collect();
+    let (names, images): (Vec<_>, Vec<_>) = fields
+        .into_iter()
+        .filter(|field| field.name == "image")
+        .map(|field| (field.file_name, field.body.into_shared()))
+        .unzip();
     if images.is_empty() {
         return Err(ApiError::MissingField("image"));
     }
     if images.len() > MOST_IMAGES {
-        let message = format!("{} images; a batch takes at most {MOST_IMAGES}", images.len());
+        let message = format!("the batch has {} photos; send at most {MOST_IMAGES}", images.len());
         return Err(ApiError::BadRequest(message));
     }
-    // As many at once as there are workers, so that a batch leaves the queue to others.
+    // At most as many photos at once as there are workers, so that a batch does not fill the queue.
     let service = &service;
     let answers = stream::iter(images.into_iter().map(|image| async move {
         if image.len() > service.body.bytes {
@@ -100,11 +156,10 @@ pub(super) async fn batch(
         patiently(service, image).await
     }));
     let answers: Vec<_> = answers.buffered(service.workers.count()).collect().await;
-    let result = |answer: Result<Analysis, ApiError>| match answer {
-        Ok(analysis) => serde_json::to_value(analysis).unwrap_or(Value::Null),
-        Err(error) => error.json(),
-    };
-    Ok(uncached().json(json!({ "results": answers.into_iter().map(result).collect::<Vec<_>>() })))
+    Ok(uncached().json(match format {
+        AnswerFormat::Analysis => BatchAnswer::Results(results(answers)),
+        AnswerFormat::Records => BatchAnswer::Records(records(names, &answers)),
+    }))
 }
 
 /// Reads a photo if the queue has room for it, so that a busy server refuses a request before it reads the body.
@@ -113,12 +168,28 @@ pub(super) async fn received(
     request: &HttpRequest,
     payload: web::Payload,
     field: &'static str,
-) -> Result<web::Bytes, ApiError> {
+) -> Result<body::Photo, ApiError> {
     service.workers.check_room(Lane::Photo)?;
     body::image(request, payload, field, &service.body).await
 }
 
-/// Of a photo, at once or not at all.
+fn results(answers: Vec<Result<Analysis, ApiError>>) -> BatchResults {
+    let result = |answer| match answer {
+        Ok(analysis) => BatchResult::Analysis(Box::new(analysis)),
+        Err(error) => BatchResult::Error(ErrorAnswer::from(&error)),
+    };
+    BatchResults { results: answers.into_iter().map(result).collect() }
+}
+
+fn records(names: Vec<Option<String>>, answers: &[Result<Analysis, ApiError>]) -> Vec<FaceRecord> {
+    let rows = |(name, answer): (Option<String>, &Result<Analysis, ApiError>)| match answer {
+        Ok(analysis) => FaceRecord::of(&Origin::photo(name), analysis),
+        Err(error) => vec![FaceRecord::failed(&Origin::photo(name), error.to_string())],
+    };
+    names.into_iter().zip(answers).flat_map(rows).collect()
+}
+
+/// Analyses a photo, or refuses it at once if the queue is full.
 pub(super) async fn analysis(service: &Service, photo: web::Bytes) -> Result<Analysis, ApiError> {
     let (_, analysis) = run(service, move |analyzer, cancellation| {
         Ok(analyzer.analyze_while(&photo, &|| !cancellation.is_cancelled())?)
@@ -128,7 +199,7 @@ pub(super) async fn analysis(service: &Service, photo: web::Bytes) -> Result<Ana
     Ok(analysis)
 }
 
-/// An analysis that waits for a place in the queue.
+/// Analyses a photo and waits for a place in the queue, up to [`ASK_FOR`].
 async fn patiently(service: &Service, photo: web::Bytes) -> Result<Analysis, ApiError> {
     let started = Instant::now();
     loop {
@@ -141,36 +212,78 @@ async fn patiently(service: &Service, photo: web::Bytes) -> Result<Analysis, Api
     }
 }
 
-/// Facts of the bundle, the architecture's JSON, and the engine.
+/// The model that this server uses.
+#[derive(Serialize)]
+struct ModelAnswer {
+    /// Name of the emotion bundle.
+    name: String,
+    /// Inference engine: `tract` or `onnxruntime`.
+    engine: &'static str,
+    /// The engine in words for people.
+    engine_detail: String,
+    /// Version of this server.
+    version: &'static str,
+    /// Settings of group reports. Null if the server does not offer them.
+    group_report: Option<GroupReport>,
+    /// `model.json` of the bundle: architecture, preprocessing, scores and model card.
+    bundle: Value,
+}
+
+/// Settings of group reports.
+#[derive(Serialize)]
+struct GroupReport {
+    /// Fewest faces about which a report says anything.
+    min_faces: u32,
+}
+
+/// Describes the model: network, scores and engine.
 pub(super) async fn model(service: web::Data<Service>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "name": service.bundle.name(),
-        "engine": service.engine.kind().name(),
-        "engine_detail": service.engine.describe(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "group_report": service.group_min_faces.map(|faces| json!({ "min_faces": faces })),
-        "bundle": service.bundle.manifest(),
-    }))
+    HttpResponse::Ok().json(ModelAnswer {
+        name: service.bundle.name().to_owned(),
+        engine: service.engine.kind().name(),
+        engine_detail: service.engine.describe(),
+        version: env!("CARGO_PKG_VERSION"),
+        group_report: service.group_min_faces.map(|min_faces| GroupReport { min_faces }),
+        bundle: json!(service.bundle.manifest()),
+    })
 }
 
-/// That the process lives.
+/// The state of the process.
+#[derive(Serialize)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// Pictures that wait for a worker.
+    waiting: usize,
+    /// Workers that panicked and were replaced since the start.
+    worker_panics: u64,
+}
+
+/// Whether the process is alive.
 pub(super) async fn healthz(service: web::Data<Service>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "status": "ok",
-        "waiting": service.workers.waiting(),
-        "worker_panics": service.workers.panics(),
-    }))
+    HttpResponse::Ok().json(Health {
+        status: "ok",
+        waiting: service.workers.waiting(),
+        worker_panics: service.workers.panics(),
+    })
 }
 
-/// Whether new requests are welcome: not while the server drains.
+/// Whether the server takes new requests.
+#[derive(Serialize)]
+struct Readiness {
+    /// `ready` or `draining`.
+    status: &'static str,
+}
+
+/// Whether new requests are welcome. They are not while the server shuts down.
 pub(super) async fn readyz(service: web::Data<Service>) -> HttpResponse {
     if service.is_draining() {
-        return HttpResponse::ServiceUnavailable().json(json!({ "status": "draining" }));
+        return HttpResponse::ServiceUnavailable().json(Readiness { status: "draining" });
     }
-    HttpResponse::Ok().json(json!({ "status": "ready" }))
+    HttpResponse::Ok().json(Readiness { status: "ready" })
 }
 
-/// What is said of a photo is for the one who sent it.
+/// A response that no cache may keep, because it is about its sender's photo.
 pub(super) fn uncached() -> actix_web::HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-store"));

@@ -1,12 +1,12 @@
-//! Answers in the shapes of DeepFace's REST server and of the `fer` package, so that their clients need no change but the
-//! address.
+//! Routes in the shapes of DeepFace's REST server and of the `fer` package. Their clients work unchanged; only the URL differs.
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use fer_image::BoundingBox;
-use fer_model::Probabilities;
+use fer_model::{Emotion, Probabilities};
 use fer_pool::Lane;
 use fer_vision::{Analyzer, FaceAnalysis, Timing};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::body;
 use super::native::{analysis, received, uncached};
@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::inference::run;
 use crate::state::Service;
 
-/// An error with the peer's key `exception` beside ours.
+/// An error whose JSON also has the key `exception`, which DeepFace's clients read.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(super) struct PeerError(#[from] ApiError);
@@ -31,35 +31,37 @@ impl ResponseError for PeerError {
     }
 }
 
-/// `POST /analyze` of DeepFace for the action `emotion`: JSON with `img` as base64 or data URI, or a form with the file
-/// `img`. Scores are 0 to 100, `left_eye` is the person's own left.
+/// Answers like DeepFace's REST server for the action `emotion`.
+///
+/// The photo is `img` in JSON, as base64 or as a data URI, or the file `img` of a form. Scores are from 0 to 100. `left_eye` is the
+/// person's left eye, which is on the right of the photo.
 pub(super) async fn deepface(
     service: web::Data<Service>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
     service.workers.check_room(Lane::Photo).map_err(ApiError::from)?;
-    let asked = if body::is(&request, "multipart/form-data") {
-        Asked::of_form(body::form(&request, payload, &service.body).await?)?
+    let photo = if body::is(&request, "multipart/form-data") {
+        DeepFacePhoto::of_form(body::form(&request, payload, &service.body).await?)?
     } else {
-        Asked::of_json(body::whole(&request, payload, &service.encoded_body).await?)?
+        DeepFacePhoto::of_json(body::whole(&request, payload, &service.encoded_body).await?)?
     };
-    let Asked { image, enforce_detection } = asked;
+    let DeepFacePhoto { image, enforce_detection } = photo;
     let (results, timing) = run(&service, move |analyzer, cancellation| {
         deepface_results(analyzer, &image, enforce_detection, &|| !cancellation.is_cancelled())
     })
     .await?;
     service.metrics.picture(&timing);
-    Ok(uncached().json(json!({ "results": results })))
+    Ok(uncached().json(DeepFaceAnswer { results }))
 }
 
-/// What a DeepFace client asks for; the detector, alignment and the like are ours.
-struct Asked {
+/// The parts of a DeepFace request that this server uses. It has its own detector and alignment, and ignores those settings.
+struct DeepFacePhoto {
     image: web::Bytes,
     enforce_detection: bool,
 }
 
-impl Asked {
+impl DeepFacePhoto {
     fn of_json(text: body::Body) -> Result<Self, ApiError> {
         if text.as_ref().is_empty() {
             return Err(ApiError::EmptyBody);
@@ -77,7 +79,7 @@ impl Asked {
 
     fn of_form(fields: Vec<body::Field>) -> Result<Self, ApiError> {
         let (mut image, mut enforce_detection) = (None, true);
-        for body::Field { name, body } in fields {
+        for body::Field { name, body, .. } in fields {
             let text = || Value::String(String::from_utf8_lossy(body.as_ref()).into_owned());
             match name.as_str() {
                 "img" => image = Some(body.into_shared()),
@@ -91,7 +93,8 @@ impl Asked {
     }
 }
 
-/// Actions as a list or as text such as `emotion` or `["emotion"]`; DeepFace's default would be all four.
+/// Checks that only the action `emotion` is requested. Actions are a list, or text such as `emotion` or `["emotion"]`. A request
+/// without actions means `emotion`, although DeepFace's default is all four of its actions.
 fn only_emotion(actions: Option<&Value>) -> Result<(), ApiError> {
     let named: Vec<String> = match actions {
         None | Some(Value::Null) => return Ok(()),
@@ -106,13 +109,13 @@ fn only_emotion(actions: Option<&Value>) -> Result<(), ApiError> {
     match named.iter().find(|action| *action != "emotion") {
         None => Ok(()),
         Some(other) => {
-            let message = format!("action '{other}' is not offered; this server knows emotion alone");
+            let message = format!("action '{other}' is not offered; this server offers only 'emotion'");
             Err(ApiError::BadRequest(message))
         }
     }
 }
 
-/// A truth value that may come as text: "false" is not true.
+/// Reads a truth value that may be text, as in forms.
 fn enforced(value: Option<&Value>) -> Result<bool, ApiError> {
     match value {
         None | Some(Value::Null) => Ok(true),
@@ -134,68 +137,118 @@ fn deepface_results(
     image: &[u8],
     enforce: bool,
     needed: &dyn Fn() -> bool,
-) -> Result<(Vec<Value>, Timing), ApiError> {
+) -> Result<(Vec<DeepFaceResult>, Timing), ApiError> {
     let (pixels, analysis) = analyzer.analyze_while(image, needed)?;
     if !analysis.faces.is_empty() {
-        return Ok((analysis.faces.iter().map(deepface_face).collect(), analysis.timing_ms));
+        return Ok((analysis.faces.iter().map(DeepFaceResult::of).collect(), analysis.timing_ms));
     }
     if enforce {
         return Err(ApiError::NoFace);
     }
-    // As DeepFace does: the whole picture, with a confidence of none.
+    // DeepFace classifies the whole picture too, with a confidence of 0.
     let emotions = analyzer.classify_whole(&pixels)?.ok_or(ApiError::Internal)?;
-    let whole = json!({
-        "x": 0, "y": 0, "w": pixels.width(), "h": pixels.height(), "left_eye": null, "right_eye": null,
-    });
-    Ok((vec![deepface_result(&emotions, &whole, 0.0)], analysis.timing_ms))
+    let (w, h) = (pixels.width().into(), pixels.height().into());
+    let region = Region { x: 0, y: 0, w, h, left_eye: None, right_eye: None };
+    Ok((vec![DeepFaceResult::new(emotions, region, 0.0)], analysis.timing_ms))
 }
 
-fn deepface_face(found: &FaceAnalysis) -> Value {
-    let [x, y, w, h] = whole_pixels(found.face.bounding_box);
-    let point = |[x, y]: [f32; 2]| json!([x.round() as i64, y.round() as i64]);
-    let region = json!({
-        "x": x, "y": y, "w": w, "h": h,
-        // Ours are as seen in the picture, theirs the person's own.
-        "left_eye": point(found.face.landmarks.right_eye),
-        "right_eye": point(found.face.landmarks.left_eye),
-    });
-    deepface_result(&found.emotions, &region, found.face.confidence)
+/// The faces of a photo, as DeepFace gives them.
+#[derive(Serialize)]
+struct DeepFaceAnswer {
+    results: Vec<DeepFaceResult>,
 }
 
-fn deepface_result(emotions: &Probabilities, region: &Value, confidence: f32) -> Value {
-    let scores: Map<String, Value> =
-        emotions.iter().map(|(emotion, share)| (emotion.name().to_owned(), json!(100.0 * share))).collect();
-    json!({
-        "emotion": scores,
-        "dominant_emotion": emotions.dominant().name(),
-        "region": region,
-        "face_confidence": confidence,
-    })
+/// One face, as DeepFace gives it.
+#[derive(Serialize)]
+struct DeepFaceResult {
+    /// A score for each emotion, from 0 to 100.
+    emotion: Scores,
+    /// The emotion with the highest score.
+    dominant_emotion: Emotion,
+    /// Where the face is.
+    region: Region,
+    /// The detector's probability that this is a face, from 0 to 1. It is 0 if the whole picture was classified.
+    face_confidence: f32,
 }
 
-/// `detect_emotions` of the `fer` package: a list, an entry for each face, probabilities with two places.
+/// A bounding box and the eyes, in whole pixels of the upright photo.
+#[derive(Serialize)]
+struct Region {
+    x: i64,
+    y: i64,
+    w: i64,
+    h: i64,
+    /// The person's left eye. Null if the whole picture was classified.
+    left_eye: Option<[i64; 2]>,
+    /// The person's right eye. Null if the whole picture was classified.
+    right_eye: Option<[i64; 2]>,
+}
+
+/// Probabilities as scores from 0 to 100.
+struct Scores(Probabilities);
+
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(emotion, share)| (emotion.name(), 100.0 * share)))
+    }
+}
+
+impl DeepFaceResult {
+    fn new(emotions: Probabilities, region: Region, face_confidence: f32) -> Self {
+        Self { emotion: Scores(emotions), dominant_emotion: emotions.dominant(), region, face_confidence }
+    }
+
+    fn of(found: &FaceAnalysis) -> Self {
+        let [x, y, w, h] = whole_pixels(found.face.bounding_box);
+        let point = |[x, y]: [f32; 2]| Some([x.round() as i64, y.round() as i64]);
+        // Our landmarks are left and right as seen in the photo, DeepFace's are the person's own.
+        let (left_eye, right_eye) =
+            (point(found.face.landmarks.right_eye), point(found.face.landmarks.left_eye));
+        let region = Region { x, y, w, h, left_eye, right_eye };
+        Self::new(found.emotions, region, found.face.confidence)
+    }
+}
+
+/// Answers like `detect_emotions` of the `fer` package.
+///
+/// The answer is a list with one entry for each face. Probabilities are rounded to two decimals.
 pub(super) async fn fer(
     service: web::Data<Service>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, PeerError> {
     let photo = received(&service, &request, payload, "image").await?;
-    let analysis = analysis(&service, photo).await?;
-    let faces: Vec<Value> = analysis.faces.iter().map(fer_face).collect();
+    let analysis = analysis(&service, photo.bytes).await?;
+    let faces: Vec<FerFace> = analysis.faces.iter().map(FerFace::of).collect();
     Ok(uncached().json(faces))
 }
 
-fn fer_face(found: &FaceAnalysis) -> Value {
-    let two_places = |share: f32| (f64::from(share) * 100.0).round() / 100.0;
-    let emotions: Map<String, Value> = found
-        .emotions
-        .iter()
-        .map(|(emotion, share)| (emotion.name().to_owned(), json!(two_places(share))))
-        .collect();
-    json!({ "box": whole_pixels(found.face.bounding_box), "emotions": emotions })
+/// One face, as the `fer` package gives it.
+#[derive(Serialize)]
+struct FerFace {
+    /// Left edge, top edge, width and height of the bounding box, in whole pixels of the upright photo.
+    r#box: [i64; 4],
+    /// The probability of each emotion, rounded to two decimals.
+    emotions: Rounded,
 }
 
-/// `x, y, width, height`
+/// Probabilities with two decimals.
+struct Rounded(Probabilities);
+
+impl Serialize for Rounded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let two_decimals = |share: f32| (f64::from(share) * 100.0).round() / 100.0;
+        serializer.collect_map(self.0.iter().map(|(emotion, share)| (emotion.name(), two_decimals(share))))
+    }
+}
+
+impl FerFace {
+    fn of(found: &FaceAnalysis) -> Self {
+        Self { r#box: whole_pixels(found.face.bounding_box), emotions: Rounded(found.emotions) }
+    }
+}
+
+/// Left edge, top edge, width and height, rounded to whole pixels.
 fn whole_pixels(bounding_box: BoundingBox) -> [i64; 4] {
     let BoundingBox { x, y, width, height } = bounding_box;
     [x, y, width, height].map(|side| side.round() as i64)
@@ -203,6 +256,8 @@ fn whole_pixels(bounding_box: BoundingBox) -> [i64; 4] {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

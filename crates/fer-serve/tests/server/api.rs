@@ -1,4 +1,4 @@
-//! What is answered to whom.
+//! Answers of the API.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ fn a_photo_is_answered_as_documented() {
     assert!(empty, "the server wrote a file");
 }
 
-/// Whole answers of every kind, as they were when somebody last looked at them.
+/// Compares whole answers of every kind with the ones that were last reviewed.
 #[test]
 fn answers_are_what_they_were() {
     let server = Server::start(&["--workers", "1", "--group-report"]);
@@ -80,14 +80,14 @@ fn bodies_forms_formats_and_orientations() {
     let grey = RgbImage::from_pixel(320, 240, image::Rgb([90; 3]));
     let nobody = server.analyze(&encoded(grey, ImageFormat::Jpeg));
     assert_eq!((faces(&nobody), &nobody.json["mood"]), (0, &Value::Null));
-    // Lies on its side, and says so.
+    // A picture that lies on its side and has the EXIF orientation for it.
     let jpeg = encoded(image::imageops::rotate270(&group()), ImageFormat::Jpeg);
     let exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let turned = server.analyze(&[&jpeg[..2], exif, &jpeg[2..]].concat());
     assert_eq!((faces(&turned), &turned.json["image"]), (3, &json!({"width": 640, "height": 300})));
 }
 
-/// Reaches every code that the document lists; a unit test holds that list against the enum.
+/// Reaches every code that the document lists. A unit test compares that list with the enum.
 #[test]
 fn every_refusal_has_its_code() {
     let server = Server::start(
@@ -98,6 +98,7 @@ fn every_refusal_has_its_code() {
     let mut reached = BTreeSet::new();
     let mut refused = |answer: Answer, status: u16, code: &str| {
         answer.refused(status, code);
+        assert_eq!(keys(&answer.json["error"]), ["code", "message"]);
         reached.insert(code.to_owned());
     };
     let png = encoded(group(), ImageFormat::Png);
@@ -232,6 +233,71 @@ fn a_batch_answers_in_order_and_one_bad_image_spoils_nothing() {
     server.post_to("/v1/batch", FORM, &fields(&many)).refused(400, "bad_request");
 }
 
+/// One row for each face, and one for a photo without a face or that could not be read.
+#[test]
+fn records_are_the_analysis_as_flat_rows() {
+    let server = Server::start(&["--workers", "1"]);
+    let group = encoded(group(), ImageFormat::Png);
+    let grey = encoded(RgbImage::from_pixel(64, 48, image::Rgb([90; 3])), ImageFormat::Png);
+    let analysis = server.analyze(&group).json;
+    let rows = server.post_to("/v1/analyze?format=records", "image/png", &group).json;
+    let rows = rows.as_array().unwrap();
+    let faces = analysis["faces"].as_array().unwrap();
+    assert_eq!((rows.len(), faces.len()), (3, 3));
+    for (index, (row, face)) in rows.iter().zip(faces).enumerate() {
+        assert_eq!([&row["face"], &row["status"]], [&json!(index), &json!("ok")]);
+        assert_eq!([&row["image_width"], &row["image_height"]], [640, 300]);
+        for column in ["x", "y", "width", "height"] {
+            assert_eq!(row[column], face["box"][column], "{column}");
+        }
+        for (emotion, probability) in face["emotions"].as_object().unwrap() {
+            assert_eq!(&row[emotion], probability, "{emotion}");
+        }
+        assert_eq!(row["nose_y"], face["landmarks"]["nose"][1]);
+        assert_eq!([&row["dominant"], &row["uncertain"]], [&face["dominant_emotion"], &face["uncertain"]]);
+        assert!(row["frame"].is_null() && row["track_id"].is_null() && row["message"].is_null(), "{row}");
+    }
+    let parts = fields(&[("image", &group), ("image", b"no image"), ("image", &grey)]);
+    let rows = server.post_to("/v1/batch?format=records", FORM, &parts).json;
+    let statuses: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["ok", "ok", "ok", "error", "no_face"]);
+    assert!(rows.as_array().unwrap().iter().all(|row| row["source"] == "a"), "the files' names: {rows}");
+    assert!(rows[3]["message"].as_str().unwrap().len() > 10 && rows[3]["image_width"].is_null(), "{rows}");
+    assert!(
+        rows[4]["face"].is_null() && rows[4]["happy"].is_null() && rows[4]["image_width"] == 64,
+        "{rows}"
+    );
+    assert!(
+        rows.as_array().unwrap().iter().all(|row| keys(row) == keys(&rows[0])),
+        "every row has every column"
+    );
+}
+
+/// The records of live frames have the number, the time and the track of each face, and the smoothed emotions.
+#[test]
+fn live_answers_have_records_if_they_are_asked_for() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut socket = server.live_with("?format=records", None).unwrap();
+    let group = encoded(group(), ImageFormat::Png);
+    for frame in 1..=2 {
+        send(&mut socket, &group);
+        let answer = receive(&mut socket);
+        let rows = answer["records"].as_array().unwrap();
+        assert_eq!(rows.len(), 3, "{answer}");
+        for (row, face) in rows.iter().zip(answer["faces"].as_array().unwrap()) {
+            assert_eq!([&row["frame"], &row["timestamp_ms"]], [&json!(frame), &answer["timestamp_ms"]]);
+            assert_eq!([&row["track_id"], &row["happy"]], [&face["track_id"], &face["emotions"]["happy"]]);
+        }
+    }
+    send(&mut socket, b"x");
+    let answer = receive(&mut socket);
+    let row = &answer["records"][0];
+    assert_eq!([&row["frame"], &row["status"]], [&json!(3), &json!("error")]);
+    assert_eq!(row["message"], answer["error"]["message"]);
+    assert_eq!(server.live_with("?format=csv", None).err(), Some(400));
+}
+
 #[test]
 fn an_annotated_photo_is_a_photo() {
     let server = Server::start(&["--workers", "1"]);
@@ -255,7 +321,7 @@ fn an_annotated_photo_is_a_photo() {
 
 /// The shape that DeepFace's REST server gives for the action `emotion`, with ours in it.
 #[test]
-fn deepfaces_clients_need_another_address_alone() {
+fn deepface_clients_work_with_another_url() {
     use base64::Engine as _;
     let server = Server::start(&["--workers", "1"]);
     let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
@@ -336,6 +402,34 @@ fn the_fer_packages_list_is_given() {
     assert_eq!(none.json["exception"], none.json["error"]["message"]);
 }
 
+#[test]
+fn the_viewer_is_embedded_and_loosens_no_other_page() {
+    let server = Server::start(&["--workers", "1"]);
+    let policy = |path: &str| -> String {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        answer.headers["content-security-policy"].to_str().unwrap().to_owned()
+    };
+    let docs = server.get("/docs");
+    assert!(docs.text.contains("/docs.js") && !docs.text.contains("://"), "{}", docs.text);
+    assert!(policy("/docs").contains("script-src 'self';"), "{}", policy("/docs"));
+    for path in ["/", "/app.js", "/docs.js", "/openapi.json", "/v1/model"] {
+        assert!(!policy(path).contains("unsafe"), "{path}: {}", policy(path));
+    }
+    let parts = docs.text.split("src=\"").chain(docs.text.split("href=\"")).skip(1);
+    let parts = parts
+        .filter_map(|rest| rest.split_once('"'))
+        .map(|(path, _)| path)
+        .filter(|path| path.starts_with('/'));
+    for path in parts {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    assert_eq!(
+        server.get("/docs/swagger-ui-bundle.js").headers["content-type"],
+        "text/javascript; charset=utf-8"
+    );
+}
+
 /// Every answer of the tests' photo has the fields that the document requires, and every route stands in it.
 #[test]
 fn the_document_says_what_the_server_does() {
@@ -363,6 +457,7 @@ fn the_document_says_what_the_server_does() {
     };
     let group = encoded(group(), ImageFormat::Png);
     holds("/v1/analyze", "post", &server.analyze(&group).json);
+    holds("/v1/analyze", "post", &server.post_to("/v1/analyze?format=records", "image/png", &group).json);
     holds(
         "/v1/batch",
         "post",
@@ -374,7 +469,7 @@ fn the_document_says_what_the_server_does() {
     for path in ["/v1/model", "/v1/music", "/healthz", "/readyz"] {
         holds(path, "get", &server.get(path).json);
     }
-    let mut socket = server.live(None).unwrap();
+    let mut socket = server.live_with("?format=records", None).unwrap();
     let frame = json!({"$ref": "#/components/schemas/LiveFrame"});
     for bytes in [&group[..], b"x"] {
         send(&mut socket, bytes);

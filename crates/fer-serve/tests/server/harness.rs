@@ -260,8 +260,13 @@ pub(crate) type Socket = tungstenite::WebSocket<TcpStream>;
 
 impl Server {
     pub(crate) fn live(&self, origin: Option<&str>) -> Result<Socket, u16> {
+        self.live_with("", origin)
+    }
+
+    /// The same with a query string.
+    pub(crate) fn live_with(&self, query: &str, origin: Option<&str>) -> Result<Socket, u16> {
         use tungstenite::client::IntoClientRequest;
-        let mut request = format!("ws://{}/v1/live", self.address()).into_client_request().unwrap();
+        let mut request = format!("ws://{}/v1/live{query}", self.address()).into_client_request().unwrap();
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }
