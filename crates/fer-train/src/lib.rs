@@ -3,9 +3,9 @@
 //! The binary `fer-train` is a thin command line over this library.
 
 #![recursion_limit = "256"]
-#![allow(missing_docs, reason = "TEMPORARY")]
 
 pub mod data;
+#[allow(missing_docs, reason = "TEMPORARY")]
 pub mod detector;
 pub mod evaluation;
 pub mod export;

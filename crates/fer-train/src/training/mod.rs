@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+#[allow(missing_docs, reason = "TEMPORARY")]
 pub mod device;
 pub mod distillation;
 pub mod ema;
