@@ -116,15 +116,15 @@ fn align_all<T: Sync>(
         .collect()
 }
 
-fn not_aligned(error: anyhow::Error) -> Failure {
-    Failure::NotAligned(format!("{error:#}"))
+fn not_aligned(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::NotAligned(format!("{:#}", error.into()))
 }
 
 /// Aligns the largest face of a photo.
 fn align_photo(detector: &mut dyn FaceDetector, path: &Path) -> Result<LevelFace, Failure> {
     let photo = fer_image::read(path, DecodeLimits::default());
     let photo = photo.map_err(|error| Failure::Unreadable(error.to_string()))?;
-    let faces = detector.detect(&photo).map_err(|error| not_aligned(error.into()))?;
+    let faces = detector.detect(&photo).map_err(not_aligned)?;
     let area = |face: &Face| face.bounding_box.width * face.bounding_box.height;
     let largest = faces.iter().max_by(|a, b| area(a).total_cmp(&area(b)));
     let largest = largest.context("no face found").map_err(not_aligned)?;

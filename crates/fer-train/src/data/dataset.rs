@@ -48,7 +48,7 @@ impl Dataset {
         for (number, Labelled { usage, label, path }) in (1..).zip(labelled_pictures(path)?) {
             match read_face(&path) {
                 Ok(pixels) => {
-                    dataset.split_mut(usage).push(Sample { line: number, label, votes: None, pixels })
+                    dataset.split_mut(usage).push(Sample { line: number, label, votes: None, pixels });
                 }
                 Err(message) => failures.push(message),
             }

@@ -128,5 +128,5 @@ pub fn has_batch_norms(spec: &NetworkSpec) -> bool {
             matches!(step.layer, LayerSpec::BatchNorm) || step.branches.iter().any(|branch| any(branch))
         })
     }
-    any(&spec.architecture().steps())
+    any(spec.architecture().steps())
 }
