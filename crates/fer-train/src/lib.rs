@@ -5,7 +5,6 @@
 #![recursion_limit = "256"]
 
 pub mod data;
-#[allow(missing_docs, reason = "TEMPORARY")]
 pub mod detector;
 pub mod evaluation;
 pub mod export;
