@@ -24,29 +24,41 @@ fn collect(training: &Value, found: &mut Vec<String>) {
         }
     };
     if config.get("leave_out_copies") == Some(&Value::Bool(true)) {
-        add("Training rows with a copy in PublicTest or PrivateTest were left out (`leave_out_copies`). To find them, the \
-             training rows were compared with the pixels of both tests; the labels of the tests were not used."
-            .to_owned());
+        let count = training.get("copies_left_out").and_then(Value::as_u64);
+        let rows = count.map_or("Training rows".to_owned(), |count| format!("{count} training rows"));
+        add(format!(
+            "{rows} with a copy in PublicTest or PrivateTest were left out (`leave_out_copies`). To find them, the training \
+             rows were compared with the pixels of both tests; the labels of the tests were not used."
+        ));
     }
     let stratified = config.pointer("/validation/kind").and_then(Value::as_str) == Some("stratified");
     if let Some(teacher) = config.pointer("/teacher/bundle").and_then(Value::as_str) {
-        add(if stratified {
-            format!(
-                "The network learned from the teacher {teacher}. The validation rows are a part of the training rows, so \
-                 the teacher may have been trained on them, and the validation score may be too high."
-            )
-        } else {
-            format!(
-                "The network learned from the teacher {teacher}, which may have been selected on PublicTest itself, so \
-                 the PublicTest score may be too high."
-            )
-        });
+        let recorded = training.pointer("/teacher/knows_validation_rows").and_then(Value::as_str);
+        let score = if stratified { "validation" } else { "PublicTest" };
+        if let Some(knowledge) = teacher_knowledge(recorded, stratified) {
+            add(format!(
+                "The network learned from the teacher {teacher}, {knowledge}. The {score} score may be too high."
+            ));
+        }
     }
     if let (Some(initial), true) = (config.get("init_from").and_then(Value::as_str), stratified) {
         add(format!(
             "Training started from {initial}. The validation rows are a part of the training rows, so these weights may \
              have been trained on them, and the validation score may be too high."
         ));
+    }
+}
+
+/// What the teacher knows of the validation rows, as a relative clause; `None` if it knows nothing.
+///
+/// `recorded` is what training wrote into the bundle. Bundles from before that fall back to what is possible.
+fn teacher_knowledge(recorded: Option<&str>, stratified: bool) -> Option<&'static str> {
+    let fallback = if stratified { "trained" } else { "selected" };
+    match recorded.unwrap_or(fallback) {
+        "unseen" => None,
+        "selected" => Some("whose best epoch may have been selected on the validation rows"),
+        "trained" => Some("which may have been trained on some of the validation rows"),
+        _ => Some("whose bundle does not say whether it was trained on the validation rows"),
     }
 }
 
@@ -85,6 +97,20 @@ mod tests {
     fn a_teacher_beside_public_test_may_have_been_selected_on_it() {
         let found =
             caveats(&json!({"config": {"teacher": {"bundle": "t"}, "validation": {"kind": "public_test"}}}));
-        assert!(found[0].contains("selected on PublicTest"), "{found:?}");
+        assert!(found[0].contains("selected on") && found[0].contains("PublicTest score"), "{found:?}");
+    }
+
+    #[test]
+    fn what_training_recorded_counts() {
+        let of = |knows: &str| {
+            let config = json!({"teacher": {"bundle": "t"}, "leave_out_copies": true});
+            caveats(&json!({
+                "config": config, "copies_left_out": 7, "teacher": {"knows_validation_rows": knows},
+            }))
+        };
+        assert_eq!(of("unseen").len(), 1);
+        assert!(of("unseen")[0].starts_with("7 training rows"), "{:?}", of("unseen"));
+        assert!(of("trained")[1].contains("trained on some of the validation rows"));
+        assert!(of("unknown")[1].contains("does not say"));
     }
 }

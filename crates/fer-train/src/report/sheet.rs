@@ -18,7 +18,7 @@ const FACE: usize = 96;
 const TEXT: usize = 16;
 
 /// Width of the name before a row in pixels.
-const NAME: usize = 76;
+const NAME: usize = 88;
 
 /// Named rows of faces; a face may have a text below it.
 pub struct Sheet {
