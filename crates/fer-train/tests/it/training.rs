@@ -136,7 +136,7 @@ fn a_run_from_data_to_export() {
     predicts(folder);
 }
 
-/// Python's onnxruntime on the same input, where there is one.
+/// Checks that Python's onnxruntime gives the same logits, if it is installed.
 fn python_agrees(graph: &Path, logits: &[f32]) {
     const SCRIPT: &str = "import sys, json
 try:
