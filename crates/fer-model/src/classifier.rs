@@ -136,3 +136,70 @@ impl Classifier {
         self.time
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::weights::{Weights, WeightsDtype};
+    use crate::{BundleBuilder, NetworkSpec};
+    use fer_image::Luma;
+
+    const SMALL: &str = r#"{
+        "name": "small", "input": { "channels": 1, "height": 12, "width": 12 },
+        "preprocessing": { "mean": 0.5, "std": 0.25, "margin": 2 },
+        "labels": ["happy", "sad"],
+        "layers": [{ "kind": "flatten" }, { "kind": "dense", "units": 2 }]
+    }"#;
+
+    fn classifier(crop: CropRule, luma: Luma) -> Classifier {
+        let spec = NetworkSpec::from_json(SMALL).unwrap();
+        let weights = Weights::init(spec.architecture(), 1);
+        let folder = tempfile::tempdir().unwrap();
+        let builder = BundleBuilder {
+            members: vec![(&spec, &weights)],
+            ensemble: None,
+            crop,
+            luma,
+            dtype: WeightsDtype::F32,
+            temperature: 1.0,
+            training: serde_json::Value::Null,
+            scores: BTreeMap::new(),
+            data_licence: String::new(),
+            card: String::new(),
+        };
+        builder.write(folder.path()).unwrap();
+        Classifier::new(&Engine::tract(), &Bundle::open(folder.path()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn faces_are_cut_out_as_the_bundle_says() {
+        let image = RgbImage::from_fn(200, 160, |x, y| image::Rgb([x as u8, y as u8, 90]));
+        let bounding_box = BoundingBox { x: 60.0, y: 40.0, width: 70.0, height: 80.0 };
+        let face = FaceLocation { bounding_box, eyes: [[80.0, 60.0], [110.0, 75.0]] };
+        let level = CropRule { scale: 1.2, shift_down: 0.1, level_eyes: true };
+        let green = Luma::new(0.0, 1.0, 0.0).unwrap();
+        let mut crops = Vec::new();
+        for (rule, luma) in
+            [(CropRule::default(), Luma::REC_601), (level, Luma::REC_601), (CropRule::default(), green)]
+        {
+            let mut classifier = classifier(rule, luma);
+            let crop = classifier.crop(&image, &face).unwrap();
+            assert_eq!(Some(&crop), FaceCrop::extract(&image, &face, rule, luma, [16, 16]).as_ref());
+            assert_eq!(classifier.classify(std::slice::from_ref(&crop)).unwrap().len(), 1);
+            crops.push(crop);
+        }
+        assert!(crops[0] != crops[1] && crops[0] != crops[2]);
+    }
+
+    #[test]
+    fn a_whole_picture_is_the_face_whatever_the_rule() {
+        let image = RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, 0]));
+        let green = Luma::new(0.0, 1.0, 0.0).unwrap();
+        let rule = CropRule { scale: 0.5, shift_down: 0.2, level_eyes: true };
+        let crop = classifier(rule, green).whole(&image).unwrap();
+        assert_eq!(crop.luma(), green.picture(&image).as_raw().as_slice());
+        assert!(classifier(rule, green).whole(&RgbImage::new(0, 0)).is_none());
+    }
+}

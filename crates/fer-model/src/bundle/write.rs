@@ -265,6 +265,22 @@ mod tests {
         let face = FaceSpec { crop: CropRule::default(), luma: Luma::REC_601, height: 48, width: 48 };
         assert_eq!(bundle.face(), face);
         assert_eq!(bundle.manifest().temperature, 0.931_377_05);
+        let again = tempfile::tempdir().unwrap();
+        bundle.to_builder().write(again.path()).unwrap();
+        assert!(files(again.path()) == files(&folder), "written again, it has the same bytes");
+    }
+
+    #[test]
+    fn small_bundles_of_both_formats_open() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fer-serve/fuzz/seeds");
+        let weights = fs::read(seeds.join("small.safetensors")).unwrap();
+        let open =
+            |name: &str| Bundle::from_bytes(&fs::read(seeds.join("model").join(name)).unwrap(), &weights);
+        let face = FaceSpec { crop: CropRule::default(), luma: Luma::REC_601, height: 12, width: 12 };
+        assert_eq!(open("small.json").unwrap().face(), face);
+        let luma = Luma::new(0.2126, 0.7152, 0.0722).unwrap();
+        let crop = CropRule { scale: 1.1, shift_down: 0.05, level_eyes: true };
+        assert_eq!(open("format-2.json").unwrap().face(), FaceSpec { crop, luma, ..face });
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! (intersection over union from 0.65), a part of one (from 0.4) or background (below 0.3). Windows in between are not used.
 
 use fer_detect::mtcnn::Candidate;
+use fer_image::sample::bilinear;
 use fer_image::{BoundingBox, Overlap};
 use image::RgbImage;
 
@@ -67,6 +68,18 @@ impl Scene {
         Self { image, faces, ignored, landmarks_only, has_background: !landmarks_only }
     }
 
+    /// Returns the colour between pixels, where `(0, 0)` is the centre of the first; the border is repeated.
+    fn pixel_at(&self, x: f32, y: f32) -> image::Rgb<u8> {
+        let (last_x, last_y) = (self.image.width() - 1, self.image.height() - 1);
+        let (x, y) = (x.clamp(0.0, last_x as f32), y.clamp(0.0, last_y as f32));
+        image::Rgb([0, 1, 2].map(|channel| {
+            let level = |x: f32, y: f32| {
+                f32::from(self.image.get_pixel((x as u32).min(last_x), (y as u32).min(last_y)).0[channel])
+            };
+            bilinear(x, y, level).round() as u8
+        }))
+    }
+
     /// Returns the scene turned clockwise about its centre. The corners that come into view are grey, so that no background
     /// is taken from it.
     pub fn turned(&self, degrees: f32) -> Self {
@@ -76,8 +89,8 @@ impl Scene {
         let image = RgbImage::from_fn(width, height, |x, y| {
             let (across, down) = (x as f32 + 0.5 - centre[0], y as f32 + 0.5 - centre[1]);
             let (u, v) = (cos * across + sin * down + centre[0], cos * down - sin * across + centre[1]);
-            image::imageops::sample_bilinear(&self.image, u / width as f32, v / height as f32)
-                .unwrap_or(image::Rgb([127; 3]))
+            let inside = (0.0..=width as f32).contains(&u) && (0.0..=height as f32).contains(&v);
+            if inside { self.pixel_at(u - 0.5, v - 0.5) } else { image::Rgb([127; 3]) }
         });
         let point = |[x, y]: [f32; 2]| {
             let (across, down) = (x - centre[0], y - centre[1]);
@@ -224,6 +237,21 @@ mod tests {
         let turned = scene.turned(0.0);
         assert_eq!(turned.label(&moved(14.0)), Ok(Label::Background));
         assert_eq!(turned.label(&window([0.0, 0.0, 20.0, 20.0])), Err(Undecided));
+    }
+
+    #[test]
+    fn a_turned_scene_is_sampled_as_before() {
+        let scene = Scene::example(false);
+        let (width, height) = (scene.image.width() as f32, scene.image.height() as f32);
+        for step in 0..1000 {
+            let (u, v) = (step as f32 * 0.12, step as f32 * 0.1);
+            let expected = image::imageops::sample_bilinear(&scene.image, u / width, v / height).unwrap();
+            let found = scene.pixel_at(u - 0.5, v - 0.5);
+            assert!(
+                (0..3).all(|i| found[i].abs_diff(expected[i]) <= 1),
+                "{found:?} {expected:?} at {u}, {v}"
+            );
+        }
     }
 
     #[test]
