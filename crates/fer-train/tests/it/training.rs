@@ -278,10 +278,10 @@ fn an_audit_leaves_a_report() {
 /// The tensors of a run's checkpoint (weights, running statistics, moving average, optimiser) and where the run stands.
 fn checkpoint(folder: &Path, run: &str) -> (BTreeMap<String, Vec<u8>>, Value) {
     let file = fs::read(folder.join("runs").join(run).join("checkpoint.safetensors")).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&file).unwrap();
-    let state = serde_json::from_str(&header.metadata().as_ref().unwrap()["state"]).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
-    (tensors.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect(), state)
+    let state = serde_json::from_str(&fer_model::weights::read_metadata(&file).unwrap()["state"]).unwrap();
+    let tensors = fer_model::weights::read_arrays(&file, |_| true).unwrap().into_iter();
+    let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect();
+    (tensors.map(|(name, array)| (name, bytes(array.values))).collect(), state)
 }
 
 /// That two runs ended with the same numbers, byte for byte.
