@@ -1,4 +1,5 @@
-//! `cargo xtask …`: development tasks. They run the workspace's programs as processes and link none of its crates.
+//! `cargo xtask …`: development tasks. They run the workspace's programs as processes; of its crates they link only
+//! `fer-image`, for the conversion to grey.
 
 mod bench;
 mod dataset;
