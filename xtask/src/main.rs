@@ -2,6 +2,7 @@
 //! `fer-image`, for the conversion to grey.
 
 mod bench;
+mod check;
 mod dataset;
 mod download;
 mod load;
@@ -33,6 +34,9 @@ enum Command {
     DownloadRuntime(runtime::Options),
     /// Start fer-serve, send it the sample photo and check the answer.
     Smoke,
+    /// Run a group of tests that take too long for `cargo test`.
+    #[command(subcommand)]
+    Check(check::Check),
     /// Time detection, serving and training, beside facenet-pytorch and PyTorch.
     Bench(bench::Options),
     /// Put fer-serve under load, beside a small Python server: throughput, latency, live connections, overload.
@@ -44,6 +48,7 @@ fn main() -> std::process::ExitCode {
         Command::DownloadDataset(options) => dataset::run(&options),
         Command::DownloadRuntime(options) => runtime::run(&options),
         Command::Smoke => smoke::run(),
+        Command::Check(check) => check::run(&check),
         Command::Bench(options) => bench::run(&options),
         Command::Load(options) => load::run(&options),
     };

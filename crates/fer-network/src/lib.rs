@@ -3,11 +3,12 @@
 
 mod cpu;
 mod dropout;
+mod gpu;
 mod network;
 mod replica;
 mod seed;
 
 pub use dropout::DropoutMasks;
-pub use network::Network;
+pub use network::{Network, SingleLayer};
 pub use replica::{Replica, RunningStatistics};
 pub use seed::mix;

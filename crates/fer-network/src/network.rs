@@ -10,9 +10,13 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use fer_model::spec::{Architecture, LayerSpec, Padding, Step};
 use fer_model::weights::{Array, Weights, WeightsError};
 
-use crate::cpu;
 use crate::dropout::{Dropout, DropoutMasks};
 use crate::replica::RunningStatistics;
+use crate::{cpu, gpu};
+
+mod single;
+
+pub use single::SingleLayer;
 
 /// One layer of a [`Network`].
 #[derive(Module, Debug)]
@@ -255,9 +259,9 @@ impl Layer {
     fn forward(&self, activation: Activation, masks: Option<DropoutMasks>) -> Activation {
         use Activation::{Image, Vector};
         match (self, activation) {
-            (Self::Conv(layer), Image(x)) => Image(cpu::conv(layer, x)),
-            (Self::BatchNorm(norm), Image(x)) => Image(cpu::batch_norm(norm, x)),
-            (Self::BatchNorm(norm), Vector(x)) => Vector(cpu::batch_norm(norm, x)),
+            (Self::Conv(layer), Image(x)) => Image(conv(layer, x)),
+            (Self::BatchNorm(norm), Image(x)) => Image(batch_norm(norm, x)),
+            (Self::BatchNorm(norm), Vector(x)) => Vector(batch_norm(norm, x)),
             (Self::Relu(relu), Image(x)) => Image(relu.forward(x)),
             (Self::Relu(relu), Vector(x)) => Vector(relu.forward(x)),
             (Self::Relu6(_), Image(x)) => Image(x.clamp(0.0, 6.0)),
@@ -352,6 +356,14 @@ impl Sum {
         });
         sum.unwrap_or_else(|| unreachable!("a block has a branch"))
     }
+}
+
+fn conv(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    if gpu::is_gpu(&x.device()) { gpu::conv(layer, x) } else { cpu::conv(layer, x) }
+}
+
+fn batch_norm<const D: usize>(layer: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
+    if gpu::is_gpu(&x.device()) { gpu::batch_norm(layer, x) } else { cpu::batch_norm(layer, x) }
 }
 
 fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {

@@ -1,4 +1,6 @@
 //! Where the arithmetic runs: a GPU through wgpu, or the CPU through burn's flex backend.
+//!
+//! A GPU is compared with the CPU before a run trusts it, see [`crate::training::gpu_check`].
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -8,8 +10,10 @@ use burn::tensor::Device;
 pub enum DeviceChoice {
     /// The GPU if there is one, else the CPU.
     Auto,
-    /// A discrete or integrated GPU; a software renderer is refused.
+    /// A discrete, integrated or virtual GPU; a software renderer is refused.
     Gpu,
+    /// A Vulkan driver that computes on the CPU, to test the GPU path on a machine without a GPU.
+    SoftwareGpu,
     /// All cores, each with its own share of the mini-batch.
     Cpu,
     /// burn's deprecated ndarray backend, to cross-check results.
@@ -19,52 +23,98 @@ pub enum DeviceChoice {
 
 /// A device and into how many shards a mini-batch is split on it.
 pub struct Compute {
+    /// Without automatic differentiation.
     pub device: Device,
+    /// Parts of a mini-batch that are computed at the same time.
     pub shards: usize,
     /// For people.
     pub name: String,
+    /// None on the CPU.
+    pub gpu: Option<Gpu>,
 }
 
-/// Opens the device. `threads` is the number of CPU threads; 0 uses all cores.
+/// What a refusal to train on a GPU says about it.
+pub struct Gpu {
+    /// Name and version, as the driver gives them.
+    pub driver: String,
+    /// Whether to train on it even if its results differ from the CPU's.
+    pub trusted: bool,
+    /// Layer kind whose weights the comparison with the CPU changes on the GPU, to see that it finds the difference. Only
+    /// for tests; the training itself is not affected.
+    pub corrupted: Option<String>,
+}
+
+/// Opens the device. `threads` is the number of CPU threads; 0 uses all cores. `trust_gpu` turns the refusal of a GPU that
+/// computes wrong numbers into a warning.
 ///
 /// # Errors
 /// If a GPU was asked for and none is found.
-pub fn open(choice: DeviceChoice, threads: usize) -> Result<Compute> {
+pub fn open(choice: DeviceChoice, threads: usize, trust_gpu: bool) -> Result<Compute> {
     let cpu = || {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = if threads == 0 { cores } else { threads };
-        Compute { device: Device::flex(), shards, name: format!("CPU, {shards} threads") }
+        Compute { device: Device::flex(), shards, name: format!("CPU, {shards} threads"), gpu: None }
     };
     match choice {
         DeviceChoice::Cpu => Ok(cpu()),
-        DeviceChoice::Gpu => gpu(),
-        DeviceChoice::Auto => Ok(gpu().unwrap_or_else(|_| cpu())),
+        DeviceChoice::Gpu => gpu(trust_gpu),
+        DeviceChoice::SoftwareGpu => software_gpu(trust_gpu),
+        DeviceChoice::Auto => Ok(gpu(trust_gpu).unwrap_or_else(|_| cpu())),
         #[cfg(feature = "ndarray")]
         DeviceChoice::Ndarray => {
-            Ok(Compute { device: Device::ndarray(), shards: 1, name: "CPU, ndarray".to_owned() })
+            let name = "CPU, ndarray".to_owned();
+            Ok(Compute { device: Device::ndarray(), shards: 1, name, gpu: None })
         }
     }
 }
 
-/// Discrete before integrated. The kinds are named explicitly because the default selector also accepts a
-/// software renderer, on which a single step takes minutes.
+/// Discrete before integrated before virtual. The kinds are named explicitly because the default selector also accepts a
+/// software renderer, on which a single step can take minutes.
 #[cfg(feature = "wgpu")]
-fn gpu() -> Result<Compute> {
+fn gpu(trusted: bool) -> Result<Compute> {
     use burn::tensor::DeviceKind;
     use burn::tensor::wgpu::WgpuBackend;
 
     let api = if cfg!(target_os = "macos") { WgpuBackend::Metal } else { WgpuBackend::Vulkan };
-    for kind in [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0)] {
-        let options = Device::wgpu_options().graphics_api(api).device_kind(kind);
-        if let Ok(device) = options.init() {
-            let name = device.identity().map_or_else(|| "GPU".to_owned(), |identity| identity.name);
-            return Ok(Compute { device, shards: 1, name });
+    for kind in [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0), DeviceKind::VirtualGpu(0)] {
+        if let Ok(found) = wgpu(kind, api, trusted) {
+            return Ok(found);
         }
     }
-    anyhow::bail!("no discrete or integrated GPU with a {api:?} driver was found; use --device cpu")
+    anyhow::bail!("no discrete, integrated or virtual GPU with a {api:?} driver was found; use --device cpu")
+}
+
+#[cfg(feature = "wgpu")]
+fn software_gpu(trusted: bool) -> Result<Compute> {
+    use anyhow::Context;
+    use burn::tensor::DeviceKind;
+    use burn::tensor::wgpu::WgpuBackend;
+
+    wgpu(DeviceKind::Cpu, WgpuBackend::Vulkan, trusted).context(
+        "no software Vulkan driver was found; install Mesa's (Debian: mesa-vulkan-drivers) and set XDG_RUNTIME_DIR to an \
+         existing folder",
+    )
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu(
+    kind: burn::tensor::DeviceKind,
+    api: burn::tensor::wgpu::WgpuBackend,
+    trusted: bool,
+) -> Result<Compute> {
+    let options = Device::wgpu_options().graphics_api(api).device_kind(kind);
+    let (device, setup) = options.init_with_setup()?;
+    let info = setup.adapter.get_info();
+    let driver = format!("{} {}", info.driver, info.driver_info);
+    Ok(Compute { device, shards: 1, name: info.name, gpu: Some(Gpu { driver, trusted, corrupted: None }) })
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn gpu() -> Result<Compute> {
+fn gpu(_trusted: bool) -> Result<Compute> {
     anyhow::bail!("this build has no GPU backend; build with the Cargo feature wgpu, or use --device cpu")
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn software_gpu(trusted: bool) -> Result<Compute> {
+    gpu(trusted)
 }

@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod distillation;
 pub mod ema;
+pub mod gpu_check;
 pub mod initial;
 pub mod optimizer;
 pub mod progress;

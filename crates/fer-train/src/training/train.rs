@@ -11,7 +11,7 @@ use fer_network::Network;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::data::batches::Batches;
+use crate::data::batches::{Batches, Blend};
 use crate::data::targets::Targets;
 use crate::training::checkpoint::{self, Checkpoint};
 use crate::training::config::TrainingConfig;
@@ -19,6 +19,7 @@ use crate::training::data::TrainingData;
 use crate::training::device::Compute;
 use crate::training::distillation::{open_teacher, teach, teacher_knowledge};
 use crate::training::ema::Ema;
+use crate::training::gpu_check;
 use crate::training::initial::{self, Initial};
 use crate::training::optimizer::{Optimizer, OptimizerState};
 use crate::training::progress::Progress;
@@ -77,14 +78,15 @@ pub fn train(
         notice(format!("{} classifies the training rows", teacher.bundle.display()));
         teach(teacher, bundle, &mut data.training, compute, &shards);
     }
+    let targets = Targets::new(spec, config.label_smoothing, config.class_weights.as_ref(), &data.training);
+    let batches = Batches { config, spec, targets, training: data.training };
+    check_gpu(&batches, compute, &start.weights)?;
     let folder = RunFolder::create(folder, settings, provenance)?;
     let network = Network::new(spec.architecture(), &start.weights, &compute.device.clone().autodiff());
     let mut optimizer = Optimizer::new(&network, config.optimizer.clone());
     optimizer.restore(&network, start.optimizer, &compute.device)?;
     let average = config.ema.zip(start.average);
     let ema = average.map(|(decay, weights)| Ema::new(decay, spec.architecture(), &weights, &compute.device));
-    let targets = Targets::new(spec, config.label_smoothing, config.class_weights.as_ref(), &data.training);
-    let batches = Batches { config, spec, targets, training: data.training };
     let stop = stop_on_ctrl_c();
     let progress = Progress::open(json, spec.name(), config, batches.steps())?;
     let (validation, state) = (data.validation, start.state);
@@ -92,6 +94,22 @@ pub fn train(
     run.epochs(network)?;
     let Run { folder, state, .. } = run;
     Ok(Trained { bundle: folder.path.join(BUNDLE_FOLDER), epochs: state.epoch, best: state.best().cloned() })
+}
+
+/// Compares a GPU's step on the first rows with the CPU's.
+fn check_gpu(batches: &Batches, compute: &Compute, weights: &Weights) -> Result<()> {
+    let Batches { config, spec, .. } = batches;
+    let rows: Vec<usize> = (0..config.batch_size).collect();
+    let blend = Blend::of(&rows, config, 0)?;
+    let architecture = spec.architecture();
+    let subject = gpu_check::Subject { compute, architecture, weights, samples: rows.len() };
+    gpu_check::check(&subject, |shards, network| {
+        let (gradients, tally) =
+            shards.classification_step(network, spec, config.seed, rows.len(), |range| {
+                batches.part(&rows[range.clone()], &blend, range.start, 0)
+            });
+        (gradients, tally.loss)
+    })
 }
 
 /// The checkpoint to resume from, or initial weights.

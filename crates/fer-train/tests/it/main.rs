@@ -1,9 +1,12 @@
 //! The real binary on small data.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![recursion_limit = "256"]
 
 mod detector;
 mod evaluation;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod training;
 
 use std::path::Path;

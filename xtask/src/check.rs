@@ -1,0 +1,38 @@
+//! `cargo xtask check`: tests that take too long for `cargo test`.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use clap::Subcommand;
+
+use crate::workspace;
+
+/// What to check.
+#[derive(Subcommand)]
+pub(crate) enum Check {
+    /// Train on a software renderer and on the CPU, also at the sizes of real runs, and compare all numbers.
+    Gpu,
+}
+
+/// Runs the check.
+///
+/// # Errors
+/// A test fails, or there is no software Vulkan driver.
+pub(crate) fn run(check: &Check) -> Result<()> {
+    match check {
+        Check::Gpu => gpu(),
+    }
+}
+
+fn gpu() -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--workspace", "--test", "it", "--", "gpu::", "--include-ignored", "--nocapture"]);
+    cargo.current_dir(workspace("")).env("FER_REQUIRE", "software-gpu");
+    // Mesa's drivers want an existing folder.
+    let folder = tempfile::tempdir()?;
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        cargo.env("XDG_RUNTIME_DIR", folder.path());
+    }
+    ensure!(cargo.status()?.success(), "training on the software renderer differs from training on the CPU");
+    Ok(())
+}
