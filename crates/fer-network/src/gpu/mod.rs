@@ -17,13 +17,26 @@ pub(crate) use conv::forward as conv;
 use burn::tensor::{Device, Tensor};
 
 /// Whether a GPU computes, or its imitation in software: only devices of burn's wgpu backend have an identity.
+#[cfg(feature = "wgpu")]
 pub(crate) fn is_gpu(device: &Device) -> bool {
     device.identity().is_some()
 }
 
+/// A build without wgpu has only the CPU.
+#[cfg(not(feature = "wgpu"))]
+pub(crate) fn is_gpu(_: &Device) -> bool {
+    false
+}
+
 /// Whether the device is a GPU's imitation in software, which has an identity but is no card.
+#[cfg(feature = "wgpu")]
 fn is_software(device: &Device) -> bool {
     device.identity().is_some_and(|identity| identity.physical.is_none())
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn is_software(_: &Device) -> bool {
+    false
 }
 
 /// Means over samples and pixels: over the pixels of each sample first, then over the samples.
