@@ -7,14 +7,17 @@ use fer_pool::{OverBudget, QueueFull};
 use fer_vision::AnalyzeError;
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// An error as clients get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
 pub(crate) struct ErrorAnswer {
     /// What was wrong.
     pub(crate) error: ErrorDetail,
     /// The message again, under the name that DeepFace's clients read. Only on the routes of DeepFace and `fer`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) exception: Option<String>,
 }
 
@@ -25,7 +28,7 @@ impl From<&ApiError> for ErrorAnswer {
 }
 
 /// What was wrong with a request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorDetail {
     /// A short name that does not change between versions.
     pub(crate) code: ErrorCode,
@@ -34,7 +37,7 @@ pub(crate) struct ErrorDetail {
 }
 
 /// Short names of all errors. They do not change between versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorCode {
     EmptyBody,
@@ -218,7 +221,7 @@ mod tests {
     /// The test of the whole server reaches every code that the document has; this one sees that it has them all.
     #[test]
     fn the_document_has_every_code() {
-        let document: Value = serde_json::from_str(include_str!("../page/openapi.json")).unwrap();
+        let document = crate::routes::document();
         let listed = &document["components"]["schemas"]["ErrorCode"]["enum"];
         let listed: BTreeSet<&str> =
             listed.as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();

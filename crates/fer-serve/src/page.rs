@@ -1,10 +1,13 @@
 //! The files of the page, the viewer of the API at `/docs`, and the headers that restrict what the page may load.
 
+use std::sync::LazyLock;
+
 use actix_web::http::header;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpResponse, web};
 
 use crate::resource::get;
+use crate::routes::document;
 
 /// A file of the page: its path, type and content.
 type TextFile = (&'static str, &'static str, &'static str);
@@ -82,7 +85,8 @@ async fn docs() -> HttpResponse {
 }
 
 async fn openapi() -> HttpResponse {
-    file("application/json").body(include_str!("../page/openapi.json"))
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+    file("application/json").body(DOCUMENT.as_str())
 }
 
 /// Headers that every response gets unless it sets them itself.

@@ -1,21 +1,27 @@
 //! The result for one photo. Its JSON is the answer of `POST /v1/analyze`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use fer_detect::Face;
 use fer_model::{Emotion, Probabilities};
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::Mood;
+use crate::schema::{EmotionSchema, EmotionsSchema};
 
 /// Everything about one photo. Coordinates are pixels of the upright photo.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Analysis {
     /// Size of the upright photo.
     pub image: ImageSize,
     /// The faces, the most confident detection first. Empty if no face was found.
     pub faces: Vec<FaceAnalysis>,
     /// The mood of all faces together. Null if no face was found.
+    #[schema(required = true)]
     pub mood: Option<Mood>,
     /// How long each stage took.
     pub timing_ms: Timing,
@@ -24,7 +30,7 @@ pub struct Analysis {
 }
 
 /// Size of a picture in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ImageSize {
     /// Width in pixels.
     pub width: u32,
@@ -42,7 +48,7 @@ pub struct FaceAnalysis {
 }
 
 /// Time of each stage in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 pub struct Timing {
     /// Decoding, from the file's bytes to upright pixels.
     pub decode: f64,
@@ -58,7 +64,7 @@ pub struct Timing {
 }
 
 /// Which network answered, and on which engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ModelLabel {
     /// Name of the emotion bundle.
     pub name: String,
@@ -72,7 +78,7 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// The JSON of a face.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct FaceJson {
     /// Bounding box in pixels of the upright photo.
     r#box: BoxJson,
@@ -81,15 +87,18 @@ struct FaceJson {
     /// Five points as `[x, y]` in pixels. Left and right are as seen in the photo.
     landmarks: LandmarksJson,
     /// The probability of each emotion. In a video it is smoothed over time.
+    #[schema(value_type = EmotionsSchema)]
     emotions: Probabilities,
     /// The emotion with the highest probability.
+    #[schema(value_type = EmotionSchema)]
     dominant_emotion: Emotion,
     /// Whether no emotion has more than half of the probability.
     uncertain: bool,
 }
 
 /// A bounding box in pixels of the upright photo.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Box)]
 struct BoxJson {
     /// Left edge in pixels.
     x: f32,
@@ -102,7 +111,8 @@ struct BoxJson {
 }
 
 /// Five points as `[x, y]` in pixels of the upright photo. Left and right are as seen in the photo.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Landmarks)]
 struct LandmarksJson {
     /// Centre of the eye on the left of the photo.
     left_eye: [f32; 2],
@@ -144,5 +154,21 @@ impl From<&FaceAnalysis> for FaceJson {
 impl Serialize for FaceAnalysis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         FaceJson::from(self).serialize(serializer)
+    }
+}
+
+impl PartialSchema for FaceAnalysis {
+    fn schema() -> RefOr<Schema> {
+        FaceJson::schema()
+    }
+}
+
+impl ToSchema for FaceAnalysis {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Face")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        FaceJson::schemas(schemas);
     }
 }

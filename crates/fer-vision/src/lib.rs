@@ -8,6 +8,7 @@ mod analyzer;
 mod annotate;
 mod mood;
 mod record;
+mod schema;
 mod track;
 
 pub use analysis::{Analysis, FaceAnalysis, ImageSize, ModelLabel, Timing};
@@ -15,4 +16,5 @@ pub use analyzer::{AnalyzeError, Analyzer, AnalyzerConfig};
 pub use annotate::annotate;
 pub use mood::Mood;
 pub use record::{FaceRecord, Origin, RecordStatus};
+pub use schema::{EmotionSchema, EmotionsSchema};
 pub use track::{Thumbnail, TrackedFace, Tracker};

@@ -2,15 +2,20 @@
 
 use fer_model::{Emotion, Probabilities};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::schema::{EmotionSchema, EmotionsSchema};
 
 /// The mood of all faces of a photo together.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Mood {
     /// The emotion that is dominant in the most faces. A tie goes to the emotion with the higher mean probability.
+    #[schema(value_type = EmotionSchema)]
     pub dominant_emotion: Emotion,
     /// Number of faces.
     pub faces: usize,
     /// Mean probability of each emotion over the faces.
+    #[schema(value_type = EmotionsSchema)]
     pub mean: Probabilities,
 }
 

@@ -4,7 +4,9 @@
 
 use fer_model::{Emotion, Probabilities};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::schema::EmotionSchema;
 use crate::{Analysis, FaceAnalysis, TrackedFace};
 
 /// One row of a table of faces.
@@ -13,80 +15,112 @@ use crate::{Analysis, FaceAnalysis, TrackedFace};
 /// the status `no_face`, and a picture that could not be analysed has one row with the status `error`.
 ///
 /// Every row has every column. Coordinates are pixels of the upright picture; x grows to the right and y downwards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FaceRecord {
     /// Name of the photo or video. Null if the sender gave no name.
+    #[schema(required = true)]
     pub source: Option<String>,
     /// Number of the frame in its video, counted from 1. Null for a photo.
+    #[schema(required = true)]
     pub frame: Option<u64>,
     /// Time of the frame in milliseconds since the start of its video. Null for a photo.
+    #[schema(required = true)]
     pub timestamp_ms: Option<u64>,
     /// Width of the upright picture in pixels. Null if the picture could not be analysed.
+    #[schema(required = true)]
     pub image_width: Option<u32>,
     /// Height of the upright picture in pixels. Null if the picture could not be analysed.
+    #[schema(required = true)]
     pub image_height: Option<u32>,
     /// Index of the face in its picture, counted from 0; the most confident detection comes first. Null without a face.
+    #[schema(required = true)]
     pub face: Option<u32>,
     /// Left edge of the bounding box in pixels. Null without a face.
+    #[schema(required = true)]
     pub x: Option<f32>,
     /// Top edge of the bounding box in pixels. Null without a face.
+    #[schema(required = true)]
     pub y: Option<f32>,
     /// Width of the bounding box in pixels. Null without a face.
+    #[schema(required = true)]
     pub width: Option<f32>,
     /// Height of the bounding box in pixels. Null without a face.
+    #[schema(required = true)]
     pub height: Option<f32>,
     /// The detector's probability that this is a face, from 0 to 1. Null without a face.
+    #[schema(required = true)]
     pub confidence: Option<f32>,
     /// Horizontal position of the eye on the left of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub left_eye_x: Option<f32>,
     /// Vertical position of the eye on the left of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub left_eye_y: Option<f32>,
     /// Horizontal position of the eye on the right of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub right_eye_x: Option<f32>,
     /// Vertical position of the eye on the right of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub right_eye_y: Option<f32>,
     /// Horizontal position of the tip of the nose, in pixels. Null without a face.
+    #[schema(required = true)]
     pub nose_x: Option<f32>,
     /// Vertical position of the tip of the nose, in pixels. Null without a face.
+    #[schema(required = true)]
     pub nose_y: Option<f32>,
     /// Horizontal position of the corner of the mouth on the left of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub mouth_left_x: Option<f32>,
     /// Vertical position of the corner of the mouth on the left of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub mouth_left_y: Option<f32>,
     /// Horizontal position of the corner of the mouth on the right of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub mouth_right_x: Option<f32>,
     /// Vertical position of the corner of the mouth on the right of the picture, in pixels. Null without a face.
+    #[schema(required = true)]
     pub mouth_right_y: Option<f32>,
     /// Probability of `angry`, from 0 to 1. The seven probabilities add up to 1; in a video they are smoothed over time. Null
     /// without a face.
+    #[schema(required = true)]
     pub angry: Option<f32>,
     /// Probability of `disgust`. Null without a face.
+    #[schema(required = true)]
     pub disgust: Option<f32>,
     /// Probability of `fear`. Null without a face.
+    #[schema(required = true)]
     pub fear: Option<f32>,
     /// Probability of `happy`. Null without a face.
+    #[schema(required = true)]
     pub happy: Option<f32>,
     /// Probability of `sad`. Null without a face.
+    #[schema(required = true)]
     pub sad: Option<f32>,
     /// Probability of `surprise`. Null without a face.
+    #[schema(required = true)]
     pub surprise: Option<f32>,
     /// Probability of `neutral`. Null without a face.
+    #[schema(required = true)]
     pub neutral: Option<f32>,
     /// The emotion with the highest probability. Null without a face.
+    #[schema(required = true, value_type = Option<EmotionSchema>)]
     pub dominant: Option<Emotion>,
     /// Whether no emotion has more than half of the probability. Null without a face.
+    #[schema(required = true)]
     pub uncertain: Option<bool>,
     /// Number of the track: the same for one face over all frames of a video in which it is followed. Null for a photo and
     /// without a face.
+    #[schema(required = true)]
     pub track_id: Option<u64>,
     /// Whether this row is about a face, a picture without a face, or a picture that could not be analysed.
     pub status: RecordStatus,
     /// Why the picture could not be analysed, as a sentence. Null unless `status` is `error`.
+    #[schema(required = true)]
     pub message: Option<String>,
 }
 
 /// What a row is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
     /// A face.

@@ -1,8 +1,11 @@
 //! The answer to one frame of a live connection.
 
 use fer_model::Probabilities;
-use fer_vision::{Analysis, FaceAnalysis, FaceRecord, ImageSize, Mood, Origin, Timing, TrackedFace};
+use fer_vision::{
+    Analysis, EmotionsSchema, FaceAnalysis, FaceRecord, ImageSize, Mood, Origin, Timing, TrackedFace,
+};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorDetail};
 
@@ -20,7 +23,7 @@ pub(super) struct Position {
 }
 
 /// The server's message for one frame: what was found, or why the frame could not be analysed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum LiveFrame {
     /// The frame was analysed.
@@ -30,7 +33,7 @@ pub(crate) enum LiveFrame {
 }
 
 /// A frame that was analysed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AnalysedFrame {
     /// Number of the frame, counted from 1 in the order in which the frames came.
     frame: u64,
@@ -43,6 +46,7 @@ pub(crate) struct AnalysedFrame {
     /// The faces, the most confident detection first.
     faces: Vec<LiveFace>,
     /// The mood of all faces together. Null if no face was found.
+    #[schema(required = true)]
     mood: Option<Mood>,
     /// How long each stage took.
     timing_ms: Timing,
@@ -50,11 +54,12 @@ pub(crate) struct AnalysedFrame {
     delay_ms: u64,
     /// The rows of this frame, if the connection was opened with `format=records`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     records: Option<Vec<FaceRecord>>,
 }
 
 /// A frame that could not be analysed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FailedFrame {
     /// Number of the frame, counted from 1 in the order in which the frames came.
     frame: u64,
@@ -66,17 +71,19 @@ pub(crate) struct FailedFrame {
     error: ErrorDetail,
     /// The row of this frame, if the connection was opened with `format=records`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     records: Option<Vec<FaceRecord>>,
 }
 
 /// A face that is followed from frame to frame. Its `emotions` are smoothed over time.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct LiveFace {
     #[serde(flatten)]
     face: FaceAnalysis,
     /// Number of the track: the same while the face is followed.
     track_id: u64,
     /// The probability of each emotion in this frame, before smoothing.
+    #[schema(value_type = EmotionsSchema)]
     raw_emotions: Probabilities,
 }
 

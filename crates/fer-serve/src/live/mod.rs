@@ -21,10 +21,12 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::inference::run_in;
-use crate::routes::format::AnswerFormat;
+use crate::routes::format::{AnswerFormat, FormatQuery};
+use crate::routes::openapi::LiveErrors;
 use crate::state::Service;
 
-use self::answer::{LiveFrame, Position};
+pub(crate) use self::answer::LiveFrame;
+use self::answer::Position;
 use self::connections::Slot;
 
 /// Time within which a connection must send its key. Until then it occupies a place that others could use.
@@ -38,6 +40,14 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// Send frames (JPEG, PNG or WebP) as binary messages. The server answers each frame that it analyses with one text message, a
 /// `LiveFrame`. If frames come faster than they are analysed, the newest frame is analysed and older ones are dropped. If the server
 /// requires an API key and the client cannot send a header, the first message must be `{"api_key": "…"}`.
+#[utoipa::path(
+    get,
+    path = "/v1/live",
+    operation_id = "live",
+    tag = "video",
+    params(FormatQuery),
+    responses((status = 101, description = "The connection is a WebSocket; its messages are `LiveFrame` objects"), LiveErrors)
+)]
 pub(crate) async fn live(
     service: web::Data<Service>,
     request: HttpRequest,

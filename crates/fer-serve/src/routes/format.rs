@@ -2,11 +2,12 @@
 
 use actix_web::web::Query;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::error::ApiError;
 
 /// The form of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AnswerFormat {
     /// One object for each photo, with its faces inside.
@@ -17,10 +18,12 @@ pub(crate) enum AnswerFormat {
 }
 
 /// The query of a route that offers both forms.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct FormatQuery {
     /// `analysis` (the default) for nested answers, `records` for flat rows.
     #[serde(default)]
+    #[param(inline)]
     format: AnswerFormat,
 }
 

@@ -6,6 +6,14 @@ use crate::metrics::Gauges;
 use crate::state::Service;
 
 /// Counters and histograms for Prometheus, as OpenMetrics text.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"))
+)]
 pub(super) async fn metrics(service: web::Data<Service>) -> HttpResponse {
     let gauges = Gauges {
         waiting: service.workers.waiting(),

@@ -5,6 +5,7 @@ pub(crate) mod format;
 mod metrics;
 mod music;
 mod native;
+pub(crate) mod openapi;
 mod peers;
 
 use actix_web::middleware::from_fn;
@@ -12,6 +13,8 @@ use actix_web::web;
 
 use crate::resource::{get, post};
 use crate::{guard, live};
+
+pub(crate) use openapi::document;
 
 /// The operators' routes are open to everybody who reaches the port, like the page's files. Every other request passes the guard,
 /// however its path is spelled: the scope matches whatever no resource before it matched.

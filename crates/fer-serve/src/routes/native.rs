@@ -12,9 +12,11 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::body;
-use super::format::AnswerFormat;
+use super::format::{AnswerFormat, FormatQuery};
+use super::openapi::{BatchErrors, Bytes, GuardErrors, PhotoErrors, PhotoForm, PhotosForm};
 use crate::error::{ApiError, ErrorAnswer};
 use crate::inference::run;
 use crate::state::Service;
@@ -32,7 +34,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 const ASK_FOR: Duration = Duration::from_secs(20);
 
 /// The answer for one photo, in the form that the client asked for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum PhotoAnswer {
     /// The default.
@@ -44,6 +46,21 @@ enum PhotoAnswer {
 /// Finds the faces of a photo and their emotions.
 ///
 /// The photo is the body, or the field `image` of a form.
+#[utoipa::path(
+    post,
+    path = "/v1/analyze",
+    operation_id = "analyze",
+    tag = "photos",
+    params(FormatQuery),
+    request_body(content(
+        (PhotoForm = "multipart/form-data"),
+        (Bytes = "image/jpeg"),
+        (Bytes = "image/png"),
+        (Bytes = "image/webp"),
+        (Bytes = "application/octet-stream"),
+    )),
+    responses((status = 200, description = "The faces", body = PhotoAnswer), PhotoErrors)
+)]
 pub(super) async fn analyze(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -62,6 +79,23 @@ pub(super) async fn analyze(
 /// Returns the photo with a box and a label drawn at each face.
 ///
 /// The answer is a JPEG, or a PNG if `Accept` names `image/png` and not `image/jpeg`.
+#[utoipa::path(
+    post,
+    path = "/v1/annotate",
+    operation_id = "annotate",
+    tag = "photos",
+    request_body(content(
+        (PhotoForm = "multipart/form-data"),
+        (Bytes = "image/jpeg"),
+        (Bytes = "image/png"),
+        (Bytes = "image/webp"),
+        (Bytes = "application/octet-stream"),
+    )),
+    responses(
+        (status = 200, description = "The picture", content((Bytes = "image/jpeg"), (Bytes = "image/png"))),
+        PhotoErrors,
+    )
+)]
 pub(super) async fn annotate(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -94,7 +128,7 @@ fn encode(pixels: &RgbImage, png: bool) -> Result<Vec<u8>, ApiError> {
 }
 
 /// The answer for several photos, in the form that the client asked for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum BatchAnswer {
     /// The default.
@@ -104,13 +138,13 @@ enum BatchAnswer {
 }
 
 /// One result for each photo of a batch, in the order of the photos.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BatchResults {
     results: Vec<BatchResult>,
 }
 
 /// What became of one photo of a batch.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum BatchResult {
     /// The photo was analysed.
@@ -123,6 +157,15 @@ enum BatchResult {
 ///
 /// The results are in the order of the photos. A photo that cannot be analysed has an error in place of its result and does not
 /// affect the others.
+#[utoipa::path(
+    post,
+    path = "/v1/batch",
+    operation_id = "batch",
+    tag = "photos",
+    params(FormatQuery),
+    request_body(content((PhotosForm = "multipart/form-data"))),
+    responses((status = 200, description = "A result for each photo", body = BatchAnswer), BatchErrors)
+)]
 pub(super) async fn batch(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -213,7 +256,7 @@ async fn patiently(service: &Service, photo: web::Bytes) -> Result<Analysis, Api
 }
 
 /// The model that this server uses.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ModelAnswer {
     /// Name of the emotion bundle.
     name: String,
@@ -224,19 +267,28 @@ struct ModelAnswer {
     /// Version of this server.
     version: &'static str,
     /// Settings of group reports. Null if the server does not offer them.
+    #[schema(required = true)]
     group_report: Option<GroupReport>,
     /// `model.json` of the bundle: architecture, preprocessing, scores and model card.
+    #[schema(value_type = Object)]
     bundle: Value,
 }
 
 /// Settings of group reports.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GroupReport {
     /// Fewest faces about which a report says anything.
     min_faces: u32,
 }
 
 /// Describes the model: network, scores and engine.
+#[utoipa::path(
+    get,
+    path = "/v1/model",
+    operation_id = "model",
+    tag = "server",
+    responses((status = 200, description = "The model", body = ModelAnswer), GuardErrors)
+)]
 pub(super) async fn model(service: web::Data<Service>) -> HttpResponse {
     HttpResponse::Ok().json(ModelAnswer {
         name: service.bundle.name().to_owned(),
@@ -249,7 +301,7 @@ pub(super) async fn model(service: web::Data<Service>) -> HttpResponse {
 }
 
 /// The state of the process.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Health {
     /// Always `ok`.
     status: &'static str,
@@ -260,6 +312,14 @@ struct Health {
 }
 
 /// Whether the process is alive.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "healthz",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The process is alive", body = Health))
+)]
 pub(super) async fn healthz(service: web::Data<Service>) -> HttpResponse {
     HttpResponse::Ok().json(Health {
         status: "ok",
@@ -269,13 +329,24 @@ pub(super) async fn healthz(service: web::Data<Service>) -> HttpResponse {
 }
 
 /// Whether the server takes new requests.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Readiness {
     /// `ready` or `draining`.
     status: &'static str,
 }
 
 /// Whether new requests are welcome. They are not while the server shuts down.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readyz",
+    tag = "server",
+    security(()),
+    responses(
+        (status = 200, description = "New requests are welcome", body = Readiness),
+        (status = 503, description = "The server shuts down", body = Readiness),
+    )
+)]
 pub(super) async fn readyz(service: web::Data<Service>) -> HttpResponse {
     if service.is_draining() {
         return HttpResponse::ServiceUnavailable().json(Readiness { status: "draining" });

@@ -4,12 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use fer_image::BoundingBox;
 use fer_model::{Emotion, Probabilities};
 use fer_pool::Lane;
-use fer_vision::{Analyzer, FaceAnalysis, Timing};
+use fer_vision::{Analyzer, EmotionSchema, EmotionsSchema, FaceAnalysis, Timing};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::body;
 use super::native::{analysis, received, uncached};
+use super::openapi::{Bytes, DeepFaceForm, DeepFaceRequest, PhotoErrors, PhotoForm};
 use crate::error::ApiError;
 use crate::inference::run;
 use crate::state::Service;
@@ -35,6 +39,14 @@ impl ResponseError for PeerError {
 ///
 /// The photo is `img` in JSON, as base64 or as a data URI, or the file `img` of a form. Scores are from 0 to 100. `left_eye` is the
 /// person's left eye, which is on the right of the photo.
+#[utoipa::path(
+    post,
+    path = "/analyze",
+    operation_id = "deepface",
+    tag = "compatibility",
+    request_body(content((DeepFaceForm = "multipart/form-data"), (DeepFaceRequest = "application/json"))),
+    responses((status = 200, description = "The faces", body = DeepFaceAnswer), PhotoErrors)
+)]
 pub(super) async fn deepface(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -153,17 +165,18 @@ fn deepface_results(
 }
 
 /// The faces of a photo, as DeepFace gives them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeepFaceAnswer {
     results: Vec<DeepFaceResult>,
 }
 
 /// One face, as DeepFace gives it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeepFaceResult {
     /// A score for each emotion, from 0 to 100.
     emotion: Scores,
     /// The emotion with the highest score.
+    #[schema(value_type = EmotionSchema)]
     dominant_emotion: Emotion,
     /// Where the face is.
     region: Region,
@@ -172,15 +185,17 @@ struct DeepFaceResult {
 }
 
 /// A bounding box and the eyes, in whole pixels of the upright photo.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Region {
     x: i64,
     y: i64,
     w: i64,
     h: i64,
     /// The person's left eye. Null if the whole picture was classified.
+    #[schema(required = true)]
     left_eye: Option<[i64; 2]>,
     /// The person's right eye. Null if the whole picture was classified.
+    #[schema(required = true)]
     right_eye: Option<[i64; 2]>,
 }
 
@@ -192,6 +207,17 @@ impl Serialize for Scores {
         serializer.collect_map(self.0.iter().map(|(emotion, share)| (emotion.name(), 100.0 * share)))
     }
 }
+
+impl PartialSchema for Scores {
+    fn schema() -> RefOr<Schema> {
+        let score = || ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(100));
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        let scores = Emotion::ALL.into_iter().map(Emotion::name);
+        scores.fold(object, |object, name| object.property(name, score()).required(name)).into()
+    }
+}
+
+impl ToSchema for Scores {}
 
 impl DeepFaceResult {
     fn new(emotions: Probabilities, region: Region, face_confidence: f32) -> Self {
@@ -212,6 +238,20 @@ impl DeepFaceResult {
 /// Answers like `detect_emotions` of the `fer` package.
 ///
 /// The answer is a list with one entry for each face. Probabilities are rounded to two decimals.
+#[utoipa::path(
+    post,
+    path = "/detect_emotions",
+    operation_id = "fer",
+    tag = "compatibility",
+    request_body(content(
+        (PhotoForm = "multipart/form-data"),
+        (Bytes = "image/jpeg"),
+        (Bytes = "image/png"),
+        (Bytes = "image/webp"),
+        (Bytes = "application/octet-stream"),
+    )),
+    responses((status = 200, description = "The faces", body = Vec<FerFace>), PhotoErrors)
+)]
 pub(super) async fn fer(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -224,11 +264,12 @@ pub(super) async fn fer(
 }
 
 /// One face, as the `fer` package gives it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct FerFace {
     /// Left edge, top edge, width and height of the bounding box, in whole pixels of the upright photo.
     r#box: [i64; 4],
     /// The probability of each emotion, rounded to two decimals.
+    #[schema(value_type = EmotionsSchema)]
     emotions: Rounded,
 }
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use image::{ImageFormat, RgbImage};
 use serde_json::{Value, json};
 
+use crate::document::Document;
 use crate::harness::*;
 
 #[test]
@@ -95,10 +96,11 @@ fn every_refusal_has_its_code() {
             .split(' ')
             .collect::<Vec<_>>(),
     );
+    let document = Document::of(&server);
     let mut reached = BTreeSet::new();
     let mut refused = |answer: Answer, status: u16, code: &str| {
         answer.refused(status, code);
-        assert_eq!(keys(&answer.json["error"]), ["code", "message"]);
+        document.holds("Error", &answer.json);
         reached.insert(code.to_owned());
     };
     let png = encoded(group(), ImageFormat::Png);
@@ -400,133 +402,4 @@ fn the_fer_packages_list_is_given() {
     let none = server.post_to("/detect_emotions", "image/png", b"none");
     none.refused(415, "not_an_image");
     assert_eq!(none.json["exception"], none.json["error"]["message"]);
-}
-
-#[test]
-fn the_viewer_is_embedded_and_loosens_no_other_page() {
-    let server = Server::start(&["--workers", "1"]);
-    let policy = |path: &str| -> String {
-        let answer = server.get(path);
-        assert_eq!(answer.status, 200, "{path}");
-        answer.headers["content-security-policy"].to_str().unwrap().to_owned()
-    };
-    let docs = server.get("/docs");
-    assert!(docs.text.contains("/docs.js") && !docs.text.contains("://"), "{}", docs.text);
-    assert!(policy("/docs").contains("script-src 'self';"), "{}", policy("/docs"));
-    for path in ["/", "/app.js", "/docs.js", "/openapi.json", "/v1/model"] {
-        assert!(!policy(path).contains("unsafe"), "{path}: {}", policy(path));
-    }
-    let parts = docs.text.split("src=\"").chain(docs.text.split("href=\"")).skip(1);
-    let parts = parts
-        .filter_map(|rest| rest.split_once('"'))
-        .map(|(path, _)| path)
-        .filter(|path| path.starts_with('/'));
-    for path in parts {
-        assert_eq!(server.get(path).status, 200, "{path}");
-    }
-    assert_eq!(
-        server.get("/docs/swagger-ui-bundle.js").headers["content-type"],
-        "text/javascript; charset=utf-8"
-    );
-}
-
-/// Every answer of the tests' photo has the fields that the document requires, and every route stands in it.
-#[test]
-fn the_document_says_what_the_server_does() {
-    let server = Server::start(&["--workers", "1"]);
-    let document = server.get("/openapi.json").json;
-    assert_eq!(document["openapi"], "3.1.0");
-    assert!(server.get("/docs").text.contains("/docs.js"));
-    let paths = document["paths"].as_object().unwrap();
-    for (path, methods) in paths {
-        let method = methods.as_object().unwrap().keys().next().unwrap();
-        let path = &path.replace(['{', '}'], "");
-        let other = if method == "get" { server.post_to(path, "image/png", b"x") } else { server.get(path) };
-        other.refused(405, "method_not_allowed");
-    }
-    let source = include_str!("../../src/routes/mod.rs");
-    let source = source.split("#[cfg(test)]").next().unwrap().replace("post(\"", "get(\"");
-    let routes = source.split("get(\"").skip(1);
-    let routes: Vec<&str> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
-    let missing: Vec<_> = routes.iter().filter(|route| !paths.contains_key(**route)).collect();
-    assert!(routes.len() >= 10 && missing.is_empty(), "{missing:?}");
-
-    let holds = |path: &str, method: &str, answer: &Value| {
-        let schema = &paths[path][method]["responses"]["200"]["content"]["application/json"]["schema"];
-        conforms(&document, schema, answer, path);
-    };
-    let group = encoded(group(), ImageFormat::Png);
-    holds("/v1/analyze", "post", &server.analyze(&group).json);
-    holds("/v1/analyze", "post", &server.post_to("/v1/analyze?format=records", "image/png", &group).json);
-    holds(
-        "/v1/batch",
-        "post",
-        &server.post_to("/v1/batch", FORM, &fields(&[("image", &group), ("image", b"x")])).json,
-    );
-    holds("/analyze", "post", &server.post_to("/analyze", FORM, &fields(&[("img", &group)])).json);
-    holds("/detect_emotions", "post", &server.post_to("/detect_emotions", "image/png", &group).json);
-    assert_eq!(server.get("/v1/model").json["group_report"], Value::Null, "off by default");
-    for path in ["/v1/model", "/v1/music", "/healthz", "/readyz"] {
-        holds(path, "get", &server.get(path).json);
-    }
-    let mut socket = server.live_with("?format=records", None).unwrap();
-    let frame = json!({"$ref": "#/components/schemas/LiveFrame"});
-    for bytes in [&group[..], b"x"] {
-        send(&mut socket, bytes);
-        conforms(&document, &frame, &receive(&mut socket), "/v1/live");
-    }
-}
-
-/// Types, required fields and no field that the schema does not know.
-#[track_caller]
-fn conforms(document: &Value, schema: &Value, value: &Value, place: &str) {
-    if let Some(path) = schema["$ref"].as_str() {
-        return conforms(document, document.pointer(&path[1..]).unwrap(), value, place);
-    }
-    if let Some(options) = schema["oneOf"].as_array() {
-        let fits =
-            |option: &Value| std::panic::catch_unwind(|| conforms(document, option, value, place)).is_ok();
-        assert_eq!(options.iter().filter(|option| fits(option)).count(), 1, "{place}: {value}");
-        return;
-    }
-    if let Some(parts) = schema["allOf"].as_array() {
-        let mut whole = json!({"type": "object", "required": [], "properties": {}});
-        for part in parts {
-            let part = part["$ref"].as_str().map_or(part, |path| document.pointer(&path[1..]).unwrap());
-            whole["required"].as_array_mut().unwrap().extend(part["required"].as_array().unwrap().clone());
-            whole["properties"]
-                .as_object_mut()
-                .unwrap()
-                .extend(part["properties"].as_object().unwrap().clone());
-        }
-        return conforms(document, &whole, value, place);
-    }
-    let kinds = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
-    let is = |kind: &Value| match kind.as_str().unwrap() {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "null" => value.is_null(),
-        other => panic!("{place}: type {other}"),
-    };
-    assert!(kinds.iter().any(is), "{place}: {value} is none of {kinds:?}");
-    if let Some(values) = schema["enum"].as_array() {
-        assert!(values.contains(value), "{place}: {value}");
-    }
-    if let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object()) {
-        for name in schema["required"].as_array().unwrap() {
-            assert!(object.contains_key(name.as_str().unwrap()), "{place}: no {name} in {value}");
-        }
-        for (name, field) in object {
-            let known =
-                properties.get(name).unwrap_or_else(|| panic!("{place}: {name} is not in the document"));
-            conforms(document, known, field, &format!("{place}.{name}"));
-        }
-    }
-    if let (Some(items), Some(array)) = (schema.get("items"), value.as_array()) {
-        array.iter().for_each(|item| conforms(document, items, item, place));
-    }
 }

@@ -5,6 +5,7 @@
 mod api;
 #[cfg(unix)]
 mod browser;
+mod document;
 mod faults;
 mod harness;
 mod live;
