@@ -13,6 +13,8 @@ mod smoke;
 
 #[cfg(test)]
 mod documentation;
+#[cfg(test)]
+mod features;
 
 use std::path::{Path, PathBuf};
 

@@ -40,7 +40,7 @@ impl Dropout {
     /// Row-major factors for `elements` values of so many samples: 0, or `1 / (1 - rate)`.
     fn mask(&self, samples: usize, elements: usize, masks: DropoutMasks) -> Vec<f32> {
         let kept = (1.0 / (1.0 - self.rate)) as f32;
-        // Of the 2³² values that 32 random bits may have, so many drop an element.
+        // An element is dropped if its 32 random bits, as a number, are below this.
         let dropped = (self.rate * (u64::from(u32::MAX) + 1) as f64).round() as u32;
         let factor = |bits: u32| if bits < dropped { 0.0 } else { kept };
         let mut mask = vec![0.0; elements];

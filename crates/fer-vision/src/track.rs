@@ -137,7 +137,7 @@ impl Tracker {
         owners.into_iter().flatten().map(tracked).collect()
     }
 
-    /// Of each face the track that it continues: the nearest pairs first, each track and face once.
+    /// The track that each face continues. The nearest pairs are matched first, and each track and face at most once.
     fn matches(&self, now: Duration, faces: &[FaceAnalysis]) -> Vec<Option<usize>> {
         let mut pairs = Vec::new();
         for (track, followed) in self.tracks.iter().enumerate() {

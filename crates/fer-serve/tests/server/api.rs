@@ -55,7 +55,7 @@ fn answers_are_what_they_were() {
     snapshot("healthz", &server.get("/healthz").json);
     snapshot("readyz", &server.get("/readyz").json);
     let mut model = server.get("/v1/model").json;
-    // The model's own file, which has tests of its own.
+    // The model's own file, which other tests check.
     model["bundle"].take();
     snapshot("model", &model);
     let mut socket = server.live(None).unwrap();
