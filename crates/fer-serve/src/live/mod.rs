@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::inference::run_in;
 use crate::routes::format::{AnswerFormat, FormatQuery};
-use crate::routes::openapi::LiveErrors;
+use crate::routes::schemas::LiveErrors;
 use crate::state::Service;
 
 pub(crate) use self::answer::LiveFrame;

@@ -5,8 +5,9 @@ pub(crate) mod format;
 mod metrics;
 mod music;
 mod native;
-pub(crate) mod openapi;
+mod openapi;
 mod peers;
+pub(crate) mod schemas;
 
 use actix_web::middleware::from_fn;
 use actix_web::web;

@@ -4,7 +4,7 @@ use actix_files::NamedFile;
 use actix_web::{HttpResponse, web};
 use fer_vision::EmotionSchema;
 
-use super::openapi::{Bytes, GuardErrors, MusicErrors};
+use super::schemas::{Bytes, GuardErrors, MusicErrors};
 use crate::error::ApiError;
 use crate::state::Service;
 

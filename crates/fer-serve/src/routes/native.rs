@@ -16,16 +16,13 @@ use utoipa::ToSchema;
 
 use super::body;
 use super::format::{AnswerFormat, FormatQuery};
-use super::openapi::{BatchErrors, Bytes, GuardErrors, PhotoErrors, PhotoForm, PhotosForm};
+use super::schemas::{BatchErrors, Bytes, GuardErrors, MOST_IMAGES, PhotoErrors, PhotoForm, PhotosForm};
 use crate::error::{ApiError, ErrorAnswer};
 use crate::inference::run;
 use crate::state::Service;
 
 /// JPEG quality of an annotated photo, 1 to 100.
 const JPEG_QUALITY: u8 = 90;
-
-/// Largest number of photos in one batch.
-pub(super) const MOST_IMAGES: usize = 64;
 
 /// Time between two attempts of a batch's photo to enter the full queue.
 const ASK_AGAIN: Duration = Duration::from_millis(50);

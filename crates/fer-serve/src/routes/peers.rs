@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::body;
 use super::native::{analysis, received, uncached};
-use super::openapi::{Bytes, DeepFaceForm, DeepFaceRequest, PhotoErrors, PhotoForm};
+use super::schemas::{Bytes, DeepFaceForm, DeepFaceRequest, PhotoErrors, PhotoForm};
 use crate::error::ApiError;
 use crate::inference::run;
 use crate::state::Service;

@@ -17,9 +17,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::data::dataset::{SIDE, Sample};
-use crate::evaluation::evaluate::view_logits;
 use crate::evaluation::scorer::Scorer;
-use crate::evaluation::views::Views;
+use crate::evaluation::views::{Views, view_logits};
 use crate::training::shards::most_probable;
 
 /// Largest angles by which pasted faces are turned, in degrees.

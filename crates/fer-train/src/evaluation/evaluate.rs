@@ -13,7 +13,7 @@ use crate::evaluation::detected::DetectedScore;
 use crate::evaluation::metrics::{Metrics, fit_temperature};
 use crate::evaluation::scorer::Scorer;
 use crate::evaluation::split::Split;
-use crate::evaluation::views::Views;
+use crate::evaluation::views::{Views, view_logits};
 
 /// The key of a bundle's `training` that counts how often the bundle was scored on PrivateTest.
 const PRIVATE_SCORINGS: &str = "private_scorings";
@@ -143,18 +143,6 @@ fn truth(samples: &[Sample], spec: &NetworkSpec) -> Vec<usize> {
 
 fn labels_of(samples: &[Sample]) -> Vec<Emotion> {
     samples.iter().map(|sample| sample.label).collect()
-}
-
-/// Logits of every view of every sample, `[views, samples, labels]`.
-pub fn view_logits(scorer: &Scorer<'_>, samples: &[Sample], views: Views) -> Vec<Vec<Vec<f32>>> {
-    let view = |number: usize| {
-        scorer.logits(samples.len(), |range| {
-            let mut pixels = Vec::new();
-            samples[range].iter().for_each(|sample| views.append(number, sample, scorer.spec, &mut pixels));
-            pixels
-        })
-    };
-    (0..views.count()).map(view).collect()
 }
 
 /// Mean of the views' probabilities, `[faces, labels]`, from logits `[views, faces, labels]`.

@@ -4,6 +4,7 @@ use fer_image::FaceCrop;
 use fer_model::NetworkSpec;
 
 use crate::data::dataset::{SIDE, Sample};
+use crate::evaluation::scorer::Scorer;
 
 /// The views of a face that a network sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,18 @@ impl Views {
             }
         }
     }
+}
+
+/// Logits of every view of every sample, `[views, samples, labels]`.
+pub fn view_logits(scorer: &Scorer<'_>, samples: &[Sample], views: Views) -> Vec<Vec<Vec<f32>>> {
+    let view = |number: usize| {
+        scorer.logits(samples.len(), |range| {
+            let mut pixels = Vec::new();
+            samples[range].iter().for_each(|sample| views.append(number, sample, scorer.spec, &mut pixels));
+            pixels
+        })
+    };
+    (0..views.count()).map(view).collect()
 }
 
 #[cfg(test)]

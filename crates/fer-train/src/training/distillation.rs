@@ -5,9 +5,9 @@ use fer_model::{Bundle, Emotion, NetworkSpec};
 use serde_json::Value;
 
 use crate::data::dataset::Sample;
-use crate::evaluation::evaluate::{mean, view_logits};
+use crate::evaluation::evaluate::mean;
 use crate::evaluation::scorer::Scorer;
-use crate::evaluation::views::Views;
+use crate::evaluation::views::{Views, view_logits};
 use crate::open::open_bundle;
 use crate::training::config::{TrainingConfig, Validation};
 use crate::training::device::Compute;
