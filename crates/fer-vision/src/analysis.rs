@@ -11,7 +11,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::Mood;
-use crate::schema::{EmotionSchema, EmotionsSchema};
+use crate::schema::{EmotionSchema, EmotionsSchema, PointSchema};
 
 /// Everything about one photo. Coordinates are pixels of the upright photo.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -115,14 +115,19 @@ struct BoxJson {
 #[schema(as = Landmarks)]
 struct LandmarksJson {
     /// Centre of the eye on the left of the photo.
+    #[schema(value_type = PointSchema)]
     left_eye: [f32; 2],
     /// Centre of the eye on the right of the photo.
+    #[schema(value_type = PointSchema)]
     right_eye: [f32; 2],
     /// Tip of the nose.
+    #[schema(value_type = PointSchema)]
     nose: [f32; 2],
     /// Corner of the mouth on the left of the photo.
+    #[schema(value_type = PointSchema)]
     mouth_left: [f32; 2],
     /// Corner of the mouth on the right of the photo.
+    #[schema(value_type = PointSchema)]
     mouth_right: [f32; 2],
 }
 

@@ -1,12 +1,13 @@
-//! OpenAPI schemas of types of `fer-model`, which does not depend on OpenAPI.
+//! OpenAPI schemas of types that cannot derive them.
 //!
-//! Fields name a schema here with `#[schema(value_type = …)]`. The schemas are made of [`Emotion::ALL`], so that they follow it.
+//! Fields name a schema here with `#[schema(value_type = …)]`. `fer-model` does not depend on OpenAPI; the schemas of its types
+//! are made of [`Emotion::ALL`], so that they follow it.
 
 use std::borrow::Cow;
 
 use fer_model::Emotion;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// The schema of an [`Emotion`].
@@ -44,5 +45,21 @@ impl PartialSchema for EmotionsSchema {
 impl ToSchema for EmotionsSchema {
     fn name() -> Cow<'static, str> {
         "Emotions".into()
+    }
+}
+
+/// The schema of a point: an array of exactly two numbers. A derived schema would not say how many.
+pub(crate) enum PointSchema {}
+
+impl PartialSchema for PointSchema {
+    fn schema() -> RefOr<Schema> {
+        let coordinate = ObjectBuilder::new().schema_type(Type::Number);
+        ArrayBuilder::new().items(coordinate).min_items(Some(2)).max_items(Some(2)).into()
+    }
+}
+
+impl ToSchema for PointSchema {
+    fn name() -> Cow<'static, str> {
+        "Point".into()
     }
 }

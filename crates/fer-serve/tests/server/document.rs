@@ -16,9 +16,7 @@ impl Document {
         close(&mut document["paths"]);
         for (_, schema) in document["components"]["schemas"].as_object_mut().unwrap() {
             // A component may be one part of an `allOf`, so that it is closed where it is used and not here.
-            for (_, part) in schema.as_object_mut().unwrap() {
-                close(part);
-            }
+            close_parts(schema.as_object_mut().unwrap());
         }
         Self(document)
     }
@@ -68,19 +66,12 @@ impl Document {
     }
 }
 
-/// Forbids fields that are not named, in every schema below a value. The parts of an `allOf` stay open, and the whole is closed.
+/// Forbids fields that are not named, in a value's schemas.
 fn close(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(close),
         Value::Object(object) => {
-            for (key, part) in object.iter_mut() {
-                match part {
-                    Value::Array(parts) if key == "allOf" => {
-                        parts.iter_mut().filter_map(Value::as_object_mut).for_each(close_fields);
-                    }
-                    _ => close(part),
-                }
-            }
+            close_parts(object);
             let names_fields = object.get("properties").is_some_and(Value::is_object);
             let refers = object.get("$ref").is_some_and(Value::is_string);
             if names_fields || refers || object.get("allOf").is_some_and(Value::is_array) {
@@ -91,8 +82,17 @@ fn close(value: &mut Value) {
     }
 }
 
-fn close_fields(object: &mut Map<String, Value>) {
-    object.iter_mut().for_each(|(_, part)| close(part));
+/// Forbids fields that are not named, in every schema below an object. The parts of an `allOf` stay open, because each of them
+/// names only some of the fields.
+fn close_parts(object: &mut Map<String, Value>) {
+    for (key, part) in object {
+        match part {
+            Value::Array(parts) if key == "allOf" => {
+                parts.iter_mut().filter_map(Value::as_object_mut).for_each(close_parts);
+            }
+            _ => close(part),
+        }
+    }
 }
 
 #[test]
