@@ -90,6 +90,7 @@ fn bodies_forms_formats_and_orientations() {
 
 /// Reaches every code that the document lists. A unit test compares that list with the enum.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it counts that one list of requests reaches every code")]
 fn every_refusal_has_its_code() {
     let server = Server::start(
         &"--workers 1 --queue 1 --max-body 600000 --max-pixels 1000000 --body-seconds 2 --live-connections 1"

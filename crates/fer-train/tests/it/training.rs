@@ -101,9 +101,13 @@ fn a_run_from_data_to_export() {
     assert_eq!(recorded["training"]["private_scorings"], 2);
     assert_eq!(recorded["weights"], manifest["weights"]);
 
-    let export = ["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx", "--json"];
-    let exported: Value = serde_json::from_str(&succeeds(program(folder).args(export))).unwrap();
-    assert!(exported["largest_difference"].as_f64().unwrap() < 1e-4, "{exported}");
+    reports(folder);
+    exports(folder);
+    predicts(folder);
+}
+
+/// Checks the evaluation's report, the comparison and the exploration.
+fn reports(folder: &Path) {
     let report = fs::read_to_string(folder.join("runs/whole/evaluation-private/index.html")).unwrap();
     assert!(report.contains("small on the private test") && report.contains("Most confidently wrong"));
     for file in ["evaluation.json", "confusion.png", "confusion.svg", "reliability.png", "mistakes.png"] {
@@ -118,6 +122,13 @@ fn a_run_from_data_to_export() {
     for file in ["counts.svg", "samples.png", "means.png"] {
         assert!(folder.join("runs/explore").join(file).is_file(), "{file}");
     }
+}
+
+/// Checks every format of `export`, and that the ONNX graph computes what was learnt.
+fn exports(folder: &Path) {
+    let export = ["export", "--bundle", "runs/whole/bundle", "--out", "small.onnx", "--json"];
+    let exported: Value = serde_json::from_str(&succeeds(program(folder).args(export))).unwrap();
+    assert!(exported["largest_difference"].as_f64().unwrap() < 1e-4, "{exported}");
     let onnx = fs::read(folder.join("small.onnx")).unwrap();
     let mut session = fer_engine::Engine::tract().open(&onnx).unwrap();
     let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
@@ -132,8 +143,6 @@ fn a_run_from_data_to_export() {
     succeeds(program(folder).args(keras));
     let keras: Value = serde_json::from_slice(&fs::read(folder.join("small.keras.json")).unwrap()).unwrap();
     assert_eq!(keras["config"]["layers"].as_array().unwrap().len(), 8, "{keras}");
-
-    predicts(folder);
 }
 
 /// Checks that Python's onnxruntime gives the same logits, if it is installed.
