@@ -2,7 +2,7 @@
 //! before the file gets its name.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
-use fer_image::{DecodeLimits, Luma};
+use fer_dataset::{HEADER, Rows, Usage, labelled_pictures, read_face, write_row};
+use fer_emotion::Emotion;
 use md5::{Digest, Md5};
 use ureq::http::StatusCode;
 
@@ -25,12 +26,9 @@ const ORIGINAL_MD5: &str = "f8428a1edbd21e88f42c73edd2a14f95";
 /// File names of the CSV in archives.
 const CSV_NAMES: [&str; 2] = ["fer2013.csv", "icml_face_data.csv"];
 
-const PIXELS: usize = 48 * 48;
-
 /// Rows of FER-2013 by split and by label.
-fn fer2013() -> Counts {
-    Counts::new([28_709, 3_589, 3_589], [4_953, 547, 5_121, 8_989, 6_077, 4_002, 6_198])
-}
+const FER2013: Counts =
+    Counts { splits: [28_709, 3_589, 3_589], classes: [4_953, 547, 5_121, 8_989, 6_077, 4_002, 6_198] };
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -50,8 +48,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| workspace("datasets/fer2013.csv"));
     if out.exists() {
-        let found = verify(&out, &fer2013())
-            .or_else(|error| verify_pictures(&out, &fer2013(), false).map_err(|_| error))
+        let found = verify(&out, &FER2013)
+            .or_else(|error| verify_pictures(&out, &FER2013, false).map_err(|_| error))
             .with_context(|| {
                 format!("{} exists and is not FER-2013; move it away or choose another --out", out.display())
             })?;
@@ -61,13 +59,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = out.parent().context("--out has no file name")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let found = if let Some(path) = &options.from {
-        install(path, &out, &fer2013())?
+        install(path, &out, &FER2013)?
     } else {
         let Some(authorization) = authorization()? else { bail!(HOW_TO_GET_A_TOKEN) };
         let archive = folder.join("fer2013.tar.gz");
         let url =
             format!("https://www.kaggle.com/api/v1/competitions/data/download/{COMPETITION}/fer2013.tar.gz");
-        from_kaggle(&url, &authorization, &archive, &out, &fer2013())?
+        from_kaggle(&url, &authorization, &archive, &out, &FER2013)?
     };
     println!("{}: {found}", out.display());
     Ok(())
@@ -184,58 +182,36 @@ fn unpack(path: &Path, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-const EMOTIONS: [&str; 7] = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
-
-/// Writes the pictures of `train/<emotion>/` and `test/<emotion>/` as a CSV. Which test they belong to stands in their
-/// names (`PublicTest_1.jpg`), if at all; returns whether it does in all. Those without are PrivateTest.
+/// Writes the pictures of `train/<emotion>/` and `test/<emotion>/` as a CSV. Returns whether all test pictures say in their
+/// names which test they belong to.
 fn gather(root: &Path, out: &mut impl Write) -> Result<bool> {
+    let pictures = labelled_pictures(root)?;
     let mut out = io::BufWriter::new(out);
-    writeln!(out, "emotion,pixels,Usage")?;
-    let mut whole = true;
-    for part in ["train", "test"] {
-        for (label, emotion) in EMOTIONS.iter().enumerate() {
-            let folder = root.join(part).join(emotion);
-            let entries =
-                fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-            let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-            files.sort();
-            for file in files {
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                let usage = if part == "train" {
-                    "Training"
-                } else if name.starts_with("PublicTest") {
-                    "PublicTest"
-                } else {
-                    whole &= name.starts_with("PrivateTest");
-                    "PrivateTest"
-                };
-                let face = Luma::default().picture(&fer_image::read(&file, DecodeLimits::default())?);
-                let pixels: Vec<String> = face.into_raw().iter().map(u8::to_string).collect();
-                writeln!(out, "{label},{},{usage}", pixels.join(" "))?;
-            }
-        }
+    writeln!(out, "{HEADER}")?;
+    for picture in &pictures {
+        write_row(&mut out, picture.usage, picture.label, &*read_face(&picture.path)?)?;
     }
     out.flush()?;
-    Ok(whole)
+    Ok(pictures.iter().all(|picture| !picture.usage_assumed))
 }
 
 /// Checks what [`gather`] wrote; `whole` says whether the two tests are apart in it.
 fn verify_pictures(csv: &Path, expected: &Counts, whole: bool) -> Result<String> {
     let counts = count(csv)?;
-    let of = |counts: &Counts, split: &str| counts.splits.get(split).copied().unwrap_or(0);
-    let tests = |counts: &Counts| of(counts, "PublicTest") + of(counts, "PrivateTest");
+    let tests = |counts: &Counts| counts.of(Usage::PublicTest) + counts.of(Usage::PrivateTest);
     let same = counts.classes == expected.classes
-        && of(&counts, "Training") == of(expected, "Training")
+        && counts.of(Usage::Training) == expected.of(Usage::Training)
         && if whole { counts.splits == expected.splits } else { tests(&counts) == tests(expected) };
-    ensure!(same, "it holds {counts:?}, but FER-2013 has {expected:?}");
-    let faces: usize = counts.splits.values().sum();
+    ensure!(same, "it holds {counts}, but FER-2013 has {expected}");
+    let faces = counts.faces();
     Ok(if whole {
         format!("FER-2013, {faces} faces, from pictures")
     } else {
         format!(
-            "FER-2013, {faces} faces, from pictures whose names do not say which test they belong to. All {} are \
-             PrivateTest; train with `--set validation.kind=stratified`",
-            tests(&counts)
+            "FER-2013, {faces} faces, from pictures whose names do not all say which test they belong to. {} are \
+             PublicTest and {} PrivateTest; train with `--set validation.kind=stratified`",
+            counts.of(Usage::PublicTest),
+            counts.of(Usage::PrivateTest)
         )
     })
 }
@@ -247,12 +223,12 @@ fn is_csv(path: &Path) -> bool {
 /// Checks every row and all counts, and says which copy it is.
 fn verify(csv: &Path, expected: &Counts) -> Result<String> {
     let counts = count(csv)?;
-    ensure!(counts == *expected, "it holds {counts:?}, but FER-2013 has {expected:?}");
+    ensure!(counts == *expected, "it holds {counts}, but FER-2013 has {expected}");
     let mut digest = Md5::new();
     io::copy(&mut File::open(csv)?, &mut HashWriter(&mut digest))?;
     let md5: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let kind = if md5 == ORIGINAL_MD5 { "original" } else { "equivalent copy" };
-    Ok(format!("FER-2013, {} faces, {kind} (md5 {md5})", counts.splits.values().sum::<usize>()))
+    Ok(format!("FER-2013, {} faces, {kind} (md5 {md5})", counts.faces()))
 }
 
 struct HashWriter<'a>(&'a mut Md5);
@@ -268,41 +244,40 @@ impl Write for HashWriter<'_> {
     }
 }
 
-/// Rows by split and by label.
+/// Numbers of rows.
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
-    splits: BTreeMap<String, usize>,
-    classes: BTreeMap<String, usize>,
+    /// In the order of [`Usage::ALL`].
+    splits: [usize; Usage::ALL.len()],
+    /// By label.
+    classes: [usize; Emotion::COUNT],
 }
 
 impl Counts {
-    fn new(splits: [usize; 3], classes: [usize; 7]) -> Self {
-        let names = ["Training", "PublicTest", "PrivateTest"].map(str::to_owned);
-        let labels = (0..7).map(|label: usize| label.to_string());
-        Self { splits: names.into_iter().zip(splits).collect(), classes: labels.zip(classes).collect() }
+    fn of(&self, split: Usage) -> usize {
+        self.splits[split as usize]
+    }
+
+    fn faces(&self) -> usize {
+        self.splits.iter().sum()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let splits = Usage::ALL.map(Usage::name).into_iter().zip(self.splits);
+        let classes = Emotion::ALL.map(Emotion::name).into_iter().zip(self.classes);
+        let list: Vec<_> = splits.chain(classes).map(|(name, count)| format!("{count} {name}")).collect();
+        f.write_str(&list.join(", "))
     }
 }
 
 fn count(csv: &Path) -> Result<Counts> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(csv)?;
-    let headers = reader.headers()?.clone();
-    let column = |name: &str| {
-        let found = headers.iter().position(|header| header.eq_ignore_ascii_case(name));
-        found.with_context(|| format!("there is no column '{name}'"))
-    };
-    let (emotion, pixels, usage) = (column("emotion")?, column("pixels")?, column("Usage")?);
     let mut counts = Counts::default();
-    let mut row = csv::StringRecord::new();
-    while reader.read_record(&mut row)? {
-        let line = row.position().map_or(0, csv::Position::line);
-        let mut values = row[pixels].split_ascii_whitespace();
-        let sound = values.by_ref().take(PIXELS).filter(|value| value.parse::<u8>().is_ok()).count();
-        ensure!(
-            sound == PIXELS && values.next().is_none(),
-            "line {line} does not have {PIXELS} pixels from 0 to 255"
-        );
-        *counts.splits.entry(row[usage].to_owned()).or_default() += 1;
-        *counts.classes.entry(row[emotion].to_owned()).or_default() += 1;
+    for row in Rows::open(csv)? {
+        let (usage, sample) = row?;
+        counts.splits[usage as usize] += 1;
+        counts.classes[sample.label.index()] += 1;
     }
     Ok(counts)
 }
@@ -311,15 +286,16 @@ fn count(csv: &Path) -> Result<Counts> {
 mod tests {
     use super::*;
     use crate::download::tests::serve;
+    use fer_dataset::PIXELS;
 
     /// The data set, but smaller.
     fn expected() -> Counts {
-        Counts::new([10, 2, 2], [2; 7])
+        Counts { splits: [10, 2, 2], classes: [2; 7] }
     }
 
     fn csv() -> Vec<u8> {
         let usages = [["Training"; 10].as_slice(), &["PublicTest"; 2], &["PrivateTest"; 2]].concat();
-        let mut csv = b"emotion,pixels,Usage\n".to_vec();
+        let mut csv = format!("{HEADER}\n").into_bytes();
         for (row, usage) in usages.into_iter().enumerate() {
             writeln!(csv, "{},{},{usage}", row % 7, "200 ".repeat(PIXELS).trim_end()).unwrap();
         }
@@ -369,10 +345,10 @@ mod tests {
         let text = String::from_utf8(csv).unwrap();
         let first_rows = text.lines().take(8).collect::<Vec<_>>().join("\n");
         let wrong = [
-            ("cut.csv", &text[..text.len() - 30], "found record with 2 fields"),
+            ("cut.csv", &text[..text.len() - 30], "line 15, column pixels"),
             ("few.csv", &first_rows, "but FER-2013 has"),
-            ("pixels.csv", &text.replacen("200", "300", 1), "line 2 does not have 2304 pixels"),
-            ("usage.csv", &text.replace("PrivateTest", "Other"), "Other"),
+            ("pixels.csv", &text.replacen("200", "300", 1), "line 2, column pixels: pixel 0 is '300'"),
+            ("usage.csv", &text.replace("PrivateTest", "Other"), "column Usage: unknown 'Other'"),
             ("not.txt", "", "unknown file type"),
         ];
         for (name, bytes, reason) in wrong {
@@ -391,7 +367,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (root, out) = (folder.path().join("pictures"), folder.path().join("out.csv"));
         // Ten to train with and four to test with, two of each emotion in all.
-        let places = (0..14).map(|row| (row, EMOTIONS[row % 7], if row < 10 { "train" } else { "test" }));
+        let places =
+            (0..14).map(|row| (row, Emotion::ALL[row % 7].name(), if row < 10 { "train" } else { "test" }));
         for (row, emotion, part) in places {
             let name = match row {
                 0..10 => "Training",
@@ -412,7 +389,7 @@ mod tests {
             rows
         };
         assert_eq!(rows(fs::read(&out).unwrap()), rows(csv()));
-        let nameless = root.join("test").join(EMOTIONS[3]);
+        let nameless = root.join("test").join(Emotion::Happy.name());
         fs::rename(nameless.join("PublicTest_10.png"), nameless.join("10.png")).unwrap();
         assert!(install(&root, &out, &expected()).unwrap().contains("validation.kind=stratified"));
         fs::remove_file(&out).unwrap();

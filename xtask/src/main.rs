@@ -1,5 +1,5 @@
 //! `cargo xtask …`: development tasks. They run the workspace's programs as processes; of its crates they link only
-//! `fer-image`, for the conversion to grey.
+//! those that read FER-2013.
 
 mod bench;
 mod check;

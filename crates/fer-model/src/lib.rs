@@ -5,7 +5,6 @@
 
 pub mod bundle;
 mod classifier;
-mod emotion;
 pub mod file;
 pub mod onnx;
 mod preprocess;
@@ -15,7 +14,7 @@ pub mod weights;
 
 pub use bundle::{Bundle, BundleBuilder, FaceSpec, Manifest};
 pub use classifier::{Classifier, ClassifyError};
-pub use emotion::{Emotion, UnknownEmotion};
+pub use fer_emotion::{Emotion, UnknownEmotion};
 pub use preprocess::Preprocessing;
 pub use probabilities::{Probabilities, softmax};
 pub use spec::{NetworkSpec, SpecError};

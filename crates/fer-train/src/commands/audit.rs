@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use fer_train::data::dataset::Dataset;
+use fer_dataset::Dataset;
 use fer_train::report::audit;
 
 #[derive(Args)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use fer_dataset::Dataset;
 use fer_model::Bundle;
 use fer_model::weights::Weights;
-use fer_train::data::dataset::Dataset;
 use fer_train::evaluation::average::{has_batch_norms, mean_weights, reestimate};
 use fer_train::evaluation::ensemble;
 use fer_train::open_bundle;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
+use fer_dataset::Dataset;
 use fer_image::CropRule;
-use fer_train::data::dataset::Dataset;
 use fer_train::evaluation::detected::{self, DetectedScore, TILTS};
 use fer_train::evaluation::evaluate::{self, Evaluation};
 use fer_train::evaluation::metrics::Metrics;

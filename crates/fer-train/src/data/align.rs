@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
+use fer_dataset::{HEADER, Labelled, PIXELS, Rows, SIDE, Sample, Usage, labelled_pictures, write_row};
 use fer_detect::{DetectorModel, DetectorOptions, Face, FaceDetector};
 use fer_engine::Engine;
 use fer_image::{BoundingBox, CropRule, DecodeLimits, FaceCrop, FaceLocation, Luma};
@@ -12,8 +13,6 @@ use fer_model::Emotion;
 use fer_model::file::write_atomically_with;
 use image::RgbImage;
 use rayon::prelude::*;
-
-use crate::data::dataset::{Dataset, Labelled, PIXELS, SIDE, Sample, Usage, labelled_pictures};
 
 /// Factor by which a face crop is enlarged before detection.
 const ENLARGEMENT: usize = 3;
@@ -78,7 +77,7 @@ impl Failure {
 pub fn align(data: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Vec<Aligned>> {
     if data.is_dir() {
         let pictures = labelled_pictures(data)?;
-        return align_all(&pictures, progress, |detector, Labelled { usage, label, path }| Aligned {
+        return align_all(&pictures, progress, |detector, Labelled { usage, label, path, .. }| Aligned {
             name: path.display().to_string(),
             label: *label,
             usage: *usage,
@@ -86,7 +85,7 @@ pub fn align(data: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Vec<
             after: align_photo(detector, path),
         });
     }
-    let rows = Dataset::read(data)?.into_rows();
+    let rows = Rows::open(data)?.collect::<Result<Vec<_>, _>>()?;
     align_all(&rows, progress, |detector, (usage, sample)| Aligned {
         name: format!("line {}", sample.line),
         label: sample.label,
@@ -177,7 +176,7 @@ pub fn write_csv(all: &[Aligned], leave_out: bool, path: &Path) -> Result<usize>
     let mut kept = 0;
     write_atomically_with(path, |file| {
         let mut file = std::io::BufWriter::new(file);
-        writeln!(file, "emotion,pixels,Usage")?;
+        writeln!(file, "{HEADER}")?;
         for Aligned { label, usage, before, after, .. } in all {
             let pixels = match (after, before) {
                 (Ok(face), _) => &face.pixels,
@@ -187,11 +186,7 @@ pub fn write_csv(all: &[Aligned], leave_out: bool, path: &Path) -> Result<usize>
                 }
                 (Err(_), _) => continue,
             };
-            write!(file, "{},", label.index())?;
-            for (index, pixel) in pixels.iter().enumerate() {
-                write!(file, "{}{pixel}", if index == 0 { "" } else { " " })?;
-            }
-            writeln!(file, ",{}", usage.name())?;
+            write_row(&mut file, *usage, *label, pixels)?;
         }
         file.flush()
     })

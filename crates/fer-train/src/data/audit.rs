@@ -6,9 +6,8 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use fer_dataset::{PIXELS, SIDE, Sample};
 use rayon::prelude::*;
-
-use crate::data::dataset::{PIXELS, SIDE, Sample};
 
 /// Most bits in which the hashes of two candidates differ.
 const MAX_BITS: u32 = 10;

@@ -1,13 +1,12 @@
 //! Random views of a training face: flip, affine, brightness and contrast.
 
+use fer_dataset::{PIXELS, SIDE};
 use fer_image::sample::bilinear;
 use fer_model::NetworkSpec;
 use fer_model::spec::InputSpec;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-
-use crate::data::dataset::{PIXELS, SIDE};
 
 /// The content of a view outside of the face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Mini-batches of training faces: augmented, blended in pairs (mixup) and preprocessed, with their soft targets.
 
 use anyhow::{Context, Result};
+use fer_dataset::Sample;
 use fer_model::NetworkSpec;
 use fer_model::spec::InputSpec;
 use fer_network::mix;
@@ -9,7 +10,6 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand_distr::Distribution;
 
-use crate::data::dataset::Sample;
 use crate::data::targets::Targets;
 use crate::training::config::TrainingConfig;
 use crate::training::shards::MiniBatch;
@@ -92,7 +92,7 @@ impl Blend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::PIXELS;
+    use fer_dataset::PIXELS;
     use fer_model::Emotion;
 
     #[test]

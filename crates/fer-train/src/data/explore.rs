@@ -1,9 +1,8 @@
 //! What a data set holds: counts by emotion and pixel statistics.
 
+use fer_dataset::{PIXELS, Sample};
 use fer_model::Emotion;
 use serde::Serialize;
-
-use crate::data::dataset::{PIXELS, Sample};
 
 /// Figures of one split.
 #[derive(Serialize)]

@@ -1,14 +1,9 @@
-//! From FER-2013 to mini-batches: reading, auditing, aligning, augmenting.
+//! From the rows of FER-2013 to mini-batches: auditing, aligning, splitting, augmenting.
 
 pub mod align;
 pub mod audit;
 pub mod augment;
 pub mod batches;
-pub mod dataset;
-mod dataset_error;
 pub mod explore;
-mod folder;
-mod sample;
-mod table;
+pub mod split;
 pub mod targets;
-mod votes;

@@ -1,8 +1,8 @@
 //! Soft targets: the label of a face or the votes on it, smoothed and weighted by class.
 
+use fer_dataset::Sample;
 use fer_model::{Emotion, NetworkSpec};
 
-use crate::data::dataset::Sample;
 use crate::training::config::ClassWeights;
 
 /// Makes the soft targets of the training rows.
@@ -61,7 +61,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn sample(label: Emotion, votes: Option<[f32; Emotion::COUNT]>) -> Sample {
-        Sample { line: 0, label, votes, pixels: Box::new([0; crate::data::dataset::PIXELS]) }
+        Sample { line: 0, label, votes, pixels: Box::new([0; fer_dataset::PIXELS]) }
     }
 
     fn spec(json: &str) -> NetworkSpec {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
+use fer_dataset::Sample;
 use fer_model::NetworkSpec;
 use fer_model::spec::{LayerSpec, Step};
 use fer_model::weights::{Array, Arrays, Weights};
 use fer_network::Network;
 
-use crate::data::dataset::Sample;
 use crate::evaluation::views::Views;
 use crate::training::device::Compute;
 use crate::training::shards::images;

@@ -4,6 +4,7 @@
 //! Detection and crop are those of serving: [`Analyzer`] and the bundle's [`FaceSpec`].
 
 use anyhow::Result;
+use fer_dataset::{SIDE, Sample};
 use fer_detect::DetectorModel;
 use fer_engine::Engine;
 use fer_image::sample::bilinear;
@@ -16,7 +17,6 @@ use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::dataset::{SIDE, Sample};
 use crate::evaluation::scorer::Scorer;
 use crate::evaluation::views::{Views, view_logits};
 use crate::training::shards::most_probable;

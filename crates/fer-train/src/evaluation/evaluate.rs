@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use fer_dataset::Sample;
 use fer_model::{Bundle, Emotion, NetworkSpec, softmax};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::data::dataset::Sample;
 use crate::evaluation::caveats::caveats;
 use crate::evaluation::detected::DetectedScore;
 use crate::evaluation::metrics::{Metrics, fit_temperature};

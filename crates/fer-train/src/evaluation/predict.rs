@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use fer_dataset::pictures;
 use fer_image::DecodeLimits;
 use fer_model::{Classifier, Emotion, Probabilities};
 use serde::Serialize;
-
-use crate::data::dataset::pictures;
 
 /// The prediction for one picture.
 #[derive(Serialize)]

@@ -1,6 +1,6 @@
 //! The two test splits of FER-2013.
 
-use crate::data::dataset::{Dataset, Sample};
+use fer_dataset::{Dataset, Sample};
 
 /// A split that bundles are scored on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

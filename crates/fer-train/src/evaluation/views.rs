@@ -1,9 +1,9 @@
 //! Test-time augmentation: views of a face whose probabilities are averaged.
 
+use fer_dataset::{SIDE, Sample};
 use fer_image::FaceCrop;
 use fer_model::NetworkSpec;
 
-use crate::data::dataset::{SIDE, Sample};
 use crate::evaluation::scorer::Scorer;
 
 /// The views of a face that a network sees.

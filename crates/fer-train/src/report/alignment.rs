@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use fer_dataset::picture;
 use fer_model::Emotion;
 use serde::Serialize;
 
 use crate::data::align::{Aligned, Failure, LevelFace};
-use crate::data::dataset::picture;
 use crate::report::folder;
 use crate::report::sheet::Sheet;
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::Result;
+use fer_dataset::{Dataset, Sample};
 use fer_model::Emotion;
 use serde::Serialize;
 
 use crate::data::audit::{Pair, copies};
-use crate::data::dataset::{Dataset, Sample};
 use crate::report::folder;
 use crate::report::sheet::Sheet;
 
@@ -119,7 +119,7 @@ fn sheet(faces: &[Face<'_>], pairs: &[Pair]) -> Sheet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::SIDE;
+    use fer_dataset::SIDE;
 
     #[test]
     fn copies_are_counted_by_splits() {

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use fer_dataset::Sample;
 use fer_model::Bundle;
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use crate::data::dataset::Sample;
 use crate::evaluation::evaluate::{Evaluation, Scored};
 use crate::evaluation::metrics::Metrics;
 use crate::evaluation::split::Split;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use fer_dataset::{Dataset, PIXELS, SIDE, Sample};
 use fer_model::Emotion;
 use image::{GrayImage, Luma};
 use rand::SeedableRng;
@@ -10,7 +11,6 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
-use crate::data::dataset::{Dataset, PIXELS, SIDE, Sample};
 use crate::data::explore::SplitFigures;
 use crate::report::sheet::Sheet;
 use crate::report::{charts, folder};

@@ -1,10 +1,12 @@
 //! The rows of a run: which ones train, and which ones choose the best epoch.
 
-use anyhow::{Result, ensure};
-use fer_model::NetworkSpec;
+use std::path::Path;
 
-use crate::data::audit;
-use crate::data::dataset::{Dataset, Sample, require_classes};
+use anyhow::{Result, bail, ensure};
+use fer_dataset::{Dataset, Sample};
+use fer_model::{Emotion, NetworkSpec};
+
+use crate::data::{audit, split};
 use crate::training::config::{TrainingConfig, Validation};
 
 /// Training and validation rows. PrivateTest has no influence on them, except that `leave_out_copies` compares its pixels
@@ -30,7 +32,7 @@ impl TrainingData {
         let copies_left_out = config.leave_out_copies.then(|| leave_out_copies(&mut dataset));
         let (validation, training) = match config.validation {
             Validation::PublicTest => (dataset.public, dataset.training),
-            Validation::Stratified { fraction } => dataset.split_training(fraction, config.seed),
+            Validation::Stratified { fraction } => split::stratified(dataset.training, fraction, config.seed),
         };
         ensure!(
             !validation.is_empty(),
@@ -56,4 +58,31 @@ fn leave_out_copies(dataset: &mut Dataset) -> usize {
     let mut row = 0..;
     dataset.training.retain(|_| row.next().is_none_or(|row| !copies.contains(&row)));
     copies.len()
+}
+
+/// Checks that each label occurs in a split. The error names the first one that does not.
+fn require_classes(samples: &[Sample], labels: &[Emotion], split: &str, data: &Path) -> Result<()> {
+    match labels.iter().find(|&&label| samples.iter().all(|sample| sample.label != label)) {
+        Some(label) => {
+            bail!("{}: no {split} row shows {label}, which is a label of the network", data.display())
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fer_dataset::PIXELS;
+
+    #[test]
+    fn a_label_without_a_row_is_named() {
+        let happy = Sample { line: 2, label: Emotion::Happy, votes: None, pixels: Box::new([7; PIXELS]) };
+        let check = |labels: &[Emotion]| {
+            require_classes(std::slice::from_ref(&happy), labels, "validation", Path::new("x.csv"))
+        };
+        assert!(check(&[Emotion::Happy]).is_ok());
+        let missing = check(&[Emotion::Happy, Emotion::Sad]).unwrap_err().to_string();
+        assert!(missing.contains("x.csv: no validation row shows sad"), "{missing}");
+    }
 }

@@ -1,10 +1,10 @@
 //! Distillation: the probabilities of a teacher become part of the soft targets of the training rows.
 
 use anyhow::{Result, ensure};
+use fer_dataset::Sample;
 use fer_model::{Bundle, Emotion, NetworkSpec};
 use serde_json::Value;
 
-use crate::data::dataset::Sample;
 use crate::evaluation::evaluate::mean;
 use crate::evaluation::scorer::Scorer;
 use crate::evaluation::views::{Views, view_logits};

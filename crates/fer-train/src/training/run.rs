@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::module::Module;
+use fer_dataset::Sample;
 use fer_model::weights::WeightsError;
 use fer_network::{Network, mix};
 use rand::SeedableRng;
@@ -14,7 +15,6 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::data::batches::{Batches, Blend};
-use crate::data::dataset::Sample;
 use crate::evaluation::evaluate::measure;
 use crate::evaluation::scorer::Scorer;
 use crate::training::config::TrainingConfig;

@@ -1,11 +1,11 @@
 //! What the weights of a run follow from. A checkpoint keeps it, and a run goes on only under the same settings.
 
 use anyhow::Result;
+use fer_dataset::Sample;
 use fer_model::NetworkSpec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::data::dataset::Sample;
 use crate::training::config::TrainingConfig;
 
 /// The configuration, and the content of the files that it names. `init_from` is read only at the start of a run, so its

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use fer_model::Emotion;
+use fer_emotion::Emotion;
 
-use crate::data::dataset_error::DatasetError;
-use crate::data::sample::Usage;
-use crate::data::table::Table;
+use crate::error::DatasetError;
+use crate::table::Table;
+use crate::usage::Usage;
 
 /// The split of a row, and the fraction of votes for each emotion; `None` if no vote counts.
 pub(crate) type Votes = (Usage, Option<[f32; Emotion::COUNT]>);

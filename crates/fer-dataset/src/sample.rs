@@ -1,6 +1,6 @@
 //! One labelled face of FER-2013.
 
-use fer_model::Emotion;
+use fer_emotion::Emotion;
 use image::{GrayImage, Luma};
 
 /// Side of a FER-2013 face in pixels.
@@ -32,29 +32,4 @@ impl Sample {
 /// Row-major grey levels, `[48, 48]`, as a picture.
 pub fn picture(pixels: &[u8; PIXELS]) -> GrayImage {
     GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, y| Luma([pixels[y as usize * SIDE + x as usize]]))
-}
-
-/// The split that a row belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
-    /// Rows to learn from.
-    Training,
-    /// The public test of the competition, which may choose the best epoch.
-    PublicTest,
-    /// The private test of the competition, for the final figure.
-    PrivateTest,
-}
-
-impl Usage {
-    /// All splits, in the order of the file.
-    pub const ALL: [Self; 3] = [Self::Training, Self::PublicTest, Self::PrivateTest];
-
-    /// The name in the CSV.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Training => "Training",
-            Self::PublicTest => "PublicTest",
-            Self::PrivateTest => "PrivateTest",
-        }
-    }
 }

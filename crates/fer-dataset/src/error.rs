@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use fer_model::Emotion;
-
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -21,9 +19,9 @@ pub enum DatasetError {
     /// A column is missing.
     #[error("{path}: no column '{column}'")]
     Header {
-        /// The file or folder.
+        /// The file.
         path: PathBuf,
-        /// Its name.
+        /// The name of the column.
         column: &'static str,
     },
     /// A folder cannot be listed.
@@ -34,6 +32,12 @@ pub enum DatasetError {
         /// The cause.
         cause: std::io::Error,
     },
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] fer_image::ReadError),
+    /// A picture is empty.
+    #[error("{0}: it has no pixels")]
+    NoPixels(PathBuf),
     /// Pictures of a folder cannot be read; one message for each, which names the file.
     #[error("{} of the pictures cannot be read: {}", .0.len(), .0.join("; "))]
     Pictures(Vec<String>),
@@ -47,20 +51,10 @@ pub enum DatasetError {
         path: PathBuf,
         /// Line of the file, where 1 is the header.
         line: u64,
-        /// Its name.
+        /// The name of the column.
         column: &'static str,
         /// What is wrong.
         message: String,
-    },
-    /// A label of the network does not occur in a split.
-    #[error("{path}: no {split} row shows {emotion}, which is a label of the network")]
-    MissingClass {
-        /// The file or folder.
-        path: PathBuf,
-        /// Name of the split.
-        split: &'static str,
-        /// The label.
-        emotion: Emotion,
     },
     /// The FER+ file has another number of rows than the data.
     #[error("{path} has {found} rows; expected one for each of the data's {expected}")]

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::dataset_error::DatasetError;
-use crate::data::sample::Usage;
+use crate::error::DatasetError;
+use crate::usage::Usage;
 
 /// A CSV file that is read row by row. Columns are found by their name in the header; errors name line and column.
 pub(crate) struct Table {
