@@ -9,6 +9,7 @@ pub mod detector;
 pub mod evaluation;
 pub mod export;
 mod open;
+mod progress;
 pub mod report;
 pub mod training;
 

@@ -6,7 +6,6 @@ use anyhow::Result;
 use clap::Args;
 use fer_train::data::align;
 use fer_train::report::{alignment, folder};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::unreadable;
 
@@ -34,15 +33,7 @@ pub(crate) struct AlignArgs {
 pub(crate) fn run(args: &AlignArgs) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| args.report.join("aligned.csv"));
     folder::create(&args.report)?;
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} faces, {eta} left") {
-        bar.set_style(style);
-    }
-    let all = align::align(&args.data, |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    let all = align::align(&args.data)?;
     let kept = align::write_csv(&all, args.leave_out, &out)?;
     let report = alignment::write(&all, kept, &args.report)?;
     if args.json {

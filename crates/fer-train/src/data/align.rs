@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use fer_dataset::{HEADER, Labelled, PIXELS, Rows, SIDE, Sample, Usage, labelled_pictures, write_row};
@@ -12,7 +11,10 @@ use fer_image::{BoundingBox, CropRule, DecodeLimits, FaceCrop, FaceLocation, Lum
 use fer_model::Emotion;
 use fer_model::file::write_atomically_with;
 use image::RgbImage;
+use indicatif::ParallelProgressIterator as _;
 use rayon::prelude::*;
+
+use crate::progress;
 
 /// Factor by which a face crop is enlarged before detection.
 const ENLARGEMENT: usize = 3;
@@ -70,14 +72,12 @@ impl Failure {
 /// Aligns every face of a FER-2013 CSV, or of a folder of photos with `train/<emotion>/…` and `test/<emotion>/…`, on all
 /// cores. The results are in the order of the data. In photos, the largest face counts.
 ///
-/// `progress` is called with the number of finished pictures and the number of all pictures after each one.
-///
 /// # Errors
 /// If the data cannot be read at all, or the detector does not start.
-pub fn align(data: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Vec<Aligned>> {
+pub fn align(data: &Path) -> Result<Vec<Aligned>> {
     if data.is_dir() {
         let pictures = labelled_pictures(data)?;
-        return align_all(&pictures, progress, |detector, Labelled { usage, label, path, .. }| Aligned {
+        return align_all(&pictures, |detector, Labelled { usage, label, path, .. }| Aligned {
             name: path.display().to_string(),
             label: *label,
             usage: *usage,
@@ -86,7 +86,7 @@ pub fn align(data: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Vec<
         });
     }
     let rows = Rows::open(data)?.collect::<Result<Vec<_>, _>>()?;
-    align_all(&rows, progress, |detector, (usage, sample)| Aligned {
+    align_all(&rows, |detector, (usage, sample)| Aligned {
         name: format!("line {}", sample.line),
         label: sample.label,
         usage: *usage,
@@ -97,21 +97,18 @@ pub fn align(data: &Path, progress: impl Fn(usize, usize) + Sync) -> Result<Vec<
 
 fn align_all<T: Sync>(
     pictures: &[T],
-    progress: impl Fn(usize, usize) + Sync,
     align: impl Fn(&mut dyn FaceDetector, &T) -> Aligned + Sync,
 ) -> Result<Vec<Aligned>> {
     let engine = Engine::tract();
-    let done = AtomicUsize::new(0);
     let model = DetectorModel::embedded();
     let open = || model.detector(&engine, &DetectorOptions::default());
     pictures
         .par_iter()
         .map_init(open, |detector, picture| {
             let detector = detector.as_mut().map_err(|error| anyhow!("{error}"))?;
-            let aligned = align(detector.as_mut(), picture);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
-            Ok(aligned)
+            Ok(align(detector.as_mut(), picture))
         })
+        .progress_with(progress::bar(pictures.len(), "faces"))
         .collect()
 }
 

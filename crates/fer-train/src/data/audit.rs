@@ -7,7 +7,10 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use fer_dataset::{PIXELS, SIDE, Sample};
+use indicatif::ParallelProgressIterator as _;
 use rayon::prelude::*;
+
+use crate::progress;
 
 /// Most bits in which the hashes of two candidates differ.
 const MAX_BITS: u32 = 10;
@@ -55,6 +58,7 @@ pub fn copies(faces: &[&[u8; PIXELS]]) -> Vec<Pair> {
     let hashes: Vec<u64> = faces.par_iter().map(|face| hash(&shifted(face, [0, 0], false))).collect();
     let mut pairs: Vec<Pair> = (0..faces.len())
         .into_par_iter()
+        .progress_with(progress::bar(faces.len(), "faces"))
         .flat_map_iter(|first| {
             let views = views(faces[first]);
             let hashes = &hashes;

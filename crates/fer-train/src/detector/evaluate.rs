@@ -12,11 +12,13 @@ use fer_detect::mtcnn::{Candidate, MtcnnConfig, Stage};
 use fer_detect::{Face, Landmarks};
 use fer_engine::Engine;
 use fer_image::BoundingBox;
+use indicatif::ParallelProgressIterator as _;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::annotations::{self, Photo, Row};
 use super::nets::{Nets, Passed};
+use crate::progress;
 
 /// A detected box with its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,6 +198,7 @@ pub fn detect(
                 })
             },
         )
+        .progress_with(progress::bar(photos.len(), "photos"))
         .collect()
 }
 

@@ -12,6 +12,7 @@ use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
 use fer_model::{Bundle, FaceSpec, NetworkSpec};
 use fer_vision::{Analyzer, AnalyzerConfig};
 use image::{Rgb, RgbImage};
+use indicatif::ParallelProgressIterator as _;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use crate::evaluation::scorer::Scorer;
 use crate::evaluation::views::{Views, view_logits};
+use crate::progress;
 use crate::training::shards::most_probable;
 
 /// Largest angles by which pasted faces are turned, in degrees.
@@ -150,6 +152,7 @@ fn find(bundle: &Bundle, samples: &[Sample], tilt: f32) -> Result<Vec<Option<Fou
                 }))
             },
         )
+        .progress_with(progress::bar(samples.len(), "faces"))
         .collect()
 }
 
