@@ -5,6 +5,7 @@
 
 mod engine;
 mod error;
+pub mod library;
 pub mod onnx;
 mod onnx_runtime;
 mod tensor;

@@ -42,6 +42,14 @@ impl Probabilities {
         Some(Self(probabilities))
     }
 
+    /// Probabilities that were written down before, in the order of [`Emotion::ALL`]. Returns `None` unless each is in
+    /// `[0, 1]` and their sum is 1 ± 1e-4.
+    pub fn from_values(values: [f32; Emotion::COUNT]) -> Option<Self> {
+        let sum: f32 = values.iter().sum();
+        let valid = values.iter().all(|value| (0.0..=1.0).contains(value)) && (sum - 1.0).abs() <= 1e-4;
+        valid.then_some(Self(values))
+    }
+
     /// The mean over several faces; `None` if there are none.
     pub fn mean<'a>(faces: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut sum = [0.0; Emotion::COUNT];
@@ -136,6 +144,16 @@ mod tests {
         assert!(Probabilities::from_logits(&[f32::NAN; 7], &Emotion::ALL, 1.0).is_none());
         assert!(Probabilities::from_logits(&[0.0; 6], &Emotion::ALL, 1.0).is_none());
         assert!(Probabilities::from_logits(&[0.0; 7], &Emotion::ALL, 0.0).is_none());
+    }
+
+    #[test]
+    fn written_values_give_the_same_probabilities() {
+        let p =
+            Probabilities::from_logits(&[0.3, -1.0, 2.0, 0.0, 1.0, 2.0, 3.0], &Emotion::ALL, 1.0).unwrap();
+        assert_eq!(Probabilities::from_values(Emotion::ALL.map(|emotion| p.get(emotion))), Some(p));
+        assert_eq!(Probabilities::from_values([0.5; 7]), None);
+        assert_eq!(Probabilities::from_values([f32::NAN; 7]), None);
+        assert_eq!(Probabilities::from_values([2.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), None);
     }
 
     #[test]

@@ -13,7 +13,6 @@ mod observe;
 mod page;
 mod resource;
 mod routes;
-mod runtime_library;
 mod startup;
 mod state;
 mod tls;

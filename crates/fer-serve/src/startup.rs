@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fer_detect::{DetectorModel, DetectorOptions};
-use fer_engine::Engine;
+use fer_engine::{Engine, library};
 use fer_image::DecodeLimits;
 use fer_model::Bundle;
 use fer_pool::{Bounds, Workers};
@@ -18,13 +18,7 @@ use crate::guard::client_address::TrustedProxies;
 use crate::live::connections::ConnectionLimits;
 use crate::metrics::Metrics;
 use crate::music::Library;
-use crate::runtime_library;
 use crate::state::{BodyLimits, LiveLimits, Service};
-
-const MODEL_JSON: &[u8] =
-    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/model.json"));
-const WEIGHTS: &[u8] =
-    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/weights.safetensors"));
 
 /// Loads the models and starts the inference threads.
 ///
@@ -39,7 +33,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
     let music = options.music.as_deref().map(Library::scan).transpose()?.unwrap_or_default();
     let bundle = match &options.model {
         Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
-        None => Bundle::from_bytes(MODEL_JSON, WEIGHTS).context("the embedded emotion model")?,
+        None => Bundle::embedded().context("the embedded emotion model")?,
     };
     let engine = engine(options)?;
     let workers = workers(options, &engine, &bundle)?;
@@ -70,19 +64,16 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
 }
 
 fn engine(options: &Options) -> Result<Engine> {
-    let named = || options.onnxruntime.clone().or_else(runtime_library::find);
-    let library = match options.engine {
+    let named = || options.onnxruntime.clone().or_else(library::find);
+    let path = match options.engine {
         EngineChoice::Tract => None,
         EngineChoice::Auto => named(),
         EngineChoice::Onnxruntime => Some(named().with_context(|| {
-            format!(
-                "--engine onnxruntime: {} was not found; name it with --onnxruntime FILE",
-                runtime_library::NAME
-            )
+            format!("--engine onnxruntime: {} was not found; name it with --onnxruntime FILE", library::NAME)
         })?),
     };
-    Ok(match library {
-        Some(library) => Engine::onnx_runtime(&library)?,
+    Ok(match path {
+        Some(path) => Engine::onnx_runtime(&path)?,
         None => Engine::tract(),
     })
 }

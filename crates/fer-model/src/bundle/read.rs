@@ -6,7 +6,21 @@ use std::path::Path;
 use super::{Bundle, BundleError, MANIFEST_FILE, Manifest, Networks, WEIGHTS_FILE, member_prefix, sha256};
 use crate::weights::{Arrays, Weights, WeightsError, read_arrays};
 
+/// The model that is part of the programs.
+const EMBEDDED_MANIFEST: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/model.json"));
+const EMBEDDED_WEIGHTS: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/models/emotion/weights.safetensors"));
+
 impl Bundle {
+    /// Returns the model that is part of the programs. `docs/results.md` says how it was trained.
+    ///
+    /// # Errors
+    /// Any [`BundleError`] except [`BundleError::Io`], if the program was built with files that do not fit each other.
+    pub fn embedded() -> Result<Self, BundleError> {
+        Self::from_bytes(EMBEDDED_MANIFEST, EMBEDDED_WEIGHTS)
+    }
+
     /// Reads a bundle's folder.
     ///
     /// # Errors

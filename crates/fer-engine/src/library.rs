@@ -1,12 +1,12 @@
 //! Where ONNX Runtime's shared library is looked for when no flag names it.
 //!
 //! Only folders that belong to the installation count. The working directory is not one of them: whoever can write to it must not
-//! decide which code the server loads.
+//! decide which code the program loads.
 
 use std::path::{Path, PathBuf};
 
 /// File name of the library on this platform.
-pub(crate) const NAME: &str = if cfg!(target_os = "windows") {
+pub const NAME: &str = if cfg!(target_os = "windows") {
     "onnxruntime.dll"
 } else if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
@@ -15,7 +15,7 @@ pub(crate) const NAME: &str = if cfg!(target_os = "windows") {
 };
 
 /// Looks beside the executable, then in `assets/runtime` of the checkout that the executable was built in.
-pub(crate) fn find() -> Option<PathBuf> {
+pub fn find() -> Option<PathBuf> {
     let executable = std::env::current_exe().ok()?;
     candidates(&executable).into_iter().find(|path| path.is_file())
 }
