@@ -1,4 +1,4 @@
-//! One convention for tests that need something that may be absent: ONNX Runtime, a browser, Python, reference networks.
+//! One convention for tests that need something that may be absent: ONNX Runtime, a browser, Python, ffmpeg, reference networks.
 //!
 //! ```no_run
 //! if !std::path::Path::new("assets/runtime/libonnxruntime.so").is_file() {
@@ -12,8 +12,8 @@ use std::io::Write as _;
 pub const REQUIRE: &str = "FER_REQUIRE";
 
 /// Reports that a test skips `what` and `why`, as one line `skipped: WHAT: WHY` on standard error, past the test
-/// harness's capture so that skips can be counted. `what` is one of `onnxruntime`, `reference`, `chromium`, `python`
-/// and `datasets`.
+/// harness's capture so that skips can be counted. `what` is one of `onnxruntime`, `reference`, `chromium`, `python`,
+/// `ffmpeg` and `datasets`.
 ///
 /// # Panics
 /// Panics if [`REQUIRE`] is `all` or names `what`.

@@ -1,0 +1,163 @@
+//! The options that choose model, detector and engine, and what they open. They are those of `fer-serve`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use fer_detect::{DetectorModel, DetectorOptions};
+use fer_engine::{Engine, library};
+use fer_image::DecodeLimits;
+use fer_model::Bundle;
+use fer_table::Metadata;
+use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig};
+use sha2::{Digest as _, Sha256};
+
+/// Which engine runs the networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineChoice {
+    /// ONNX Runtime if its library is found, otherwise tract.
+    Auto,
+    /// The built-in engine.
+    Tract,
+    /// ONNX Runtime; it is an error if its library is not found.
+    Onnxruntime,
+}
+
+/// Model, detector, engine and threads.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Emotion bundle (model.json, weights.safetensors) to use instead of the embedded one.
+    #[arg(long, env = "FER_MODEL", value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Folder of a face detector to use instead of the embedded one.
+    #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
+    detector: Option<PathBuf>,
+    /// Engine that runs the networks.
+    #[arg(long, env = "FER_ENGINE", value_enum, default_value = "auto")]
+    engine: EngineChoice,
+    /// Shared library of ONNX Runtime. Without this flag it is looked for beside the program and, if it was built in a checkout, in
+    /// the checkout's assets/runtime.
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// Inference threads; 0 starts one per core. The result does not depend on it.
+    #[arg(long, env = "FER_WORKERS", default_value_t = 0)]
+    threads: usize,
+    /// Smallest face in pixels, measured in the photo after reducing its longer side to 800. The default is the detector's.
+    #[arg(long, env = "FER_MIN_FACE", value_name = "PIXELS")]
+    min_face: Option<f32>,
+    /// Largest photo or frame, in pixels.
+    #[arg(long, env = "FER_MAX_PIXELS", default_value_t = 40_000_000)]
+    pub(crate) max_pixels: u64,
+}
+
+/// What an [`Analyzer`] is made of.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    engine: Engine,
+    detector: DetectorModel,
+    bundle: Bundle,
+    config: AnalyzerConfig,
+}
+
+impl Parts {
+    /// An analyzer for one thread.
+    ///
+    /// # Errors
+    /// If a graph does not open, or a setting is out of range.
+    pub(crate) fn analyzer(&self) -> Result<Analyzer, AnalyzeError> {
+        Analyzer::new(&self.engine, &self.detector, &self.bundle, self.config.clone())
+    }
+}
+
+/// The opened models.
+pub(crate) struct Models {
+    /// Copied into the threads that make analyzers.
+    pub(crate) parts: Parts,
+    /// Number of inference threads, at least one.
+    pub(crate) threads: usize,
+    /// Identity of the detector's files.
+    detector_name: String,
+}
+
+impl Models {
+    /// Opens what the options name.
+    ///
+    /// # Errors
+    /// If a folder or a library cannot be used; the message names the flag.
+    pub(crate) fn open(args: &ModelArgs) -> Result<Self> {
+        let bundle = match &args.model {
+            Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
+            None => Bundle::embedded().context("the embedded emotion model")?,
+        };
+        let (detector, detector_name) = match &args.detector {
+            Some(folder) => (DetectorModel::open(folder).context("--detector")?, digest(folder)?),
+            None => (DetectorModel::embedded(), "embedded".to_owned()),
+        };
+        let config = AnalyzerConfig {
+            decode: DecodeLimits { max_pixels: args.max_pixels },
+            detector: DetectorOptions { min_face: args.min_face, ..DetectorOptions::default() },
+            ..AnalyzerConfig::default()
+        };
+        let threads = match args.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let parts = Parts { engine: engine(args)?, detector, bundle, config };
+        Ok(Self { parts, threads, detector_name })
+    }
+
+    /// What a table says about the models that made it.
+    pub(crate) fn metadata(&self) -> Metadata {
+        let Parts { engine, bundle, config, .. } = &self.parts;
+        let min_face = config.detector.min_face.map_or("detector's".to_owned(), |side| side.to_string());
+        let pairs = [
+            ("fer.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("fer.model", bundle.name().to_owned()),
+            ("fer.model.sha256", bundle.manifest().weights.sha256.clone()),
+            ("fer.detector", self.detector_name.clone()),
+            ("fer.engine", engine.kind().name().to_owned()),
+            ("fer.settings.min_face", min_face),
+            ("fer.settings.max_pixels", config.decode.max_pixels.to_string()),
+            ("fer.notice", NOTICE.to_owned()),
+        ];
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// Stands in every table and report.
+pub(crate) const NOTICE: &str = "The values are guesses at the labels that people would give to expressions. They are often wrong, \
+                                 error rates differ between groups of people, and they say nothing about what somebody feels.";
+
+fn engine(args: &ModelArgs) -> Result<Engine> {
+    let named = || args.onnxruntime.clone().or_else(library::find);
+    let path = match args.engine {
+        EngineChoice::Tract => None,
+        EngineChoice::Auto => named(),
+        EngineChoice::Onnxruntime => Some(named().with_context(|| {
+            format!("--engine onnxruntime: {} was not found; name it with --onnxruntime FILE", library::NAME)
+        })?),
+    };
+    Ok(match path {
+        Some(path) => Engine::onnx_runtime(&path)?,
+        None => Engine::tract(),
+    })
+}
+
+/// The SHA-256 of a detector's files, in the order of their names.
+fn digest(folder: &Path) -> Result<String> {
+    let cannot = || format!("--detector {}", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        if path.extension().is_some_and(|extension| extension == "json" || extension == "onnx") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    for path in files {
+        hash.update(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
