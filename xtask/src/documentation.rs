@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "datasets/README.md",
     "docs/api.md",
@@ -14,6 +14,7 @@ const PAGES: [&str; 9] = [
     "docs/deployment.md",
     "docs/responsible-use.md",
     "docs/results.md",
+    "docs/tables.md",
     "docs/training.md",
 ];
 
