@@ -111,15 +111,15 @@ fn extract(outputs: &SessionOutputs<'_>) -> Result<Outputs, Box<dyn std::error::
 }
 
 impl Session for OrtSession {
-    fn run(&mut self, input: Tensor) -> Result<Outputs, EngineError> {
+    fn run(&mut self, input: &Tensor) -> Result<Outputs, EngineError> {
         let failed = |e: Box<dyn std::error::Error>| EngineError::Run {
             shape: input.shape().to_vec(),
             message: e.to_string(),
         };
         if let Some(outputs) = self.shapes.get(input.shape()) {
-            return Self::run_into(&mut self.session, &input, outputs).map_err(failed);
+            return Self::run_into(&mut self.session, input, outputs).map_err(failed);
         }
-        let outputs = Self::run_first(&mut self.session, &input).map_err(failed)?;
+        let outputs = Self::run_first(&mut self.session, input).map_err(failed)?;
         if self.shapes.len() >= MAX_SHAPES {
             self.shapes.clear();
         }
@@ -166,7 +166,7 @@ mod tests {
             for number in 0..count {
                 let [height, width] = [[30, 40], [21, 28], [15, 20]][number % 3];
                 let picture = Tensor::new([1, 3, height, width], vec![0.3; 3 * height * width]).unwrap();
-                assert!(session.run(picture).is_ok());
+                assert!(session.run(&picture).is_ok());
             }
             resident_memory()
         };

@@ -37,13 +37,19 @@ fn plan(mut onnx: &[u8]) -> TractResult<TractSession> {
     let model = framework.parse(&proto, None)?.model;
     let fixed = |side: &GenericFactoid<TDim>| side.concretize().is_some_and(|side| side.to_i64().is_ok());
     let free_sides = !model.input_fact(0)?.shape.dims().skip(1).all(fixed);
-    let any_size = model.clone().into_optimized()?.into_runnable()?;
+    let any_size = match model.clone().into_optimized().and_then(IntoRunnable::into_runnable) {
+        Ok(plan) => Some(plan),
+        // Of a feature pyramid with symbolic sides, tract cannot see that its levels fit each other.
+        Err(_) if free_sides => None,
+        Err(error) => return Err(error),
+    };
     let model = free_sides.then_some(model);
     Ok(TractSession { any_size, model, by_size: Vec::new(), names: names.unwrap_or_default() })
 }
 
 struct TractSession {
-    any_size: Arc<TypedRunnableModel>,
+    /// Absent if the graph needs a plan for each input size.
+    any_size: Option<Arc<TypedRunnableModel>>,
     /// The source of further plans, if the graph's sides are free.
     model: Option<InferenceModel>,
     /// Input shapes and plans, the most recently used last.
@@ -53,11 +59,14 @@ struct TractSession {
 }
 
 impl TractSession {
-    fn plan_for(&mut self, shape: &[usize]) -> TractResult<&Arc<TypedRunnableModel>> {
-        let Some(model) = &self.model else { return Ok(&self.any_size) };
-        if shape.iter().product::<usize>() < MIN_PLAN_VALUES {
-            return Ok(&self.any_size);
-        }
+    fn plan_for(&mut self, shape: &[usize]) -> TractResult<Arc<TypedRunnableModel>> {
+        let small = shape.iter().product::<usize>() < MIN_PLAN_VALUES;
+        let model = match (&self.any_size, &self.model) {
+            (Some(plan), Some(_)) if small => return Ok(Arc::clone(plan)),
+            (_, Some(model)) => model,
+            (Some(plan), None) => return Ok(Arc::clone(plan)),
+            (None, None) => unreachable!("a graph of fixed sides has a plan"),
+        };
         let known = self.by_size.iter().position(|(size, _)| size == shape);
         let entry = if let Some(known) = known {
             self.by_size.remove(known)
@@ -68,15 +77,16 @@ impl TractSession {
         if self.by_size.len() == MAX_PLANS {
             self.by_size.remove(0);
         }
+        let plan = Arc::clone(&entry.1);
         self.by_size.push(entry);
-        Ok(self.by_size.last().map_or(&self.any_size, |(_, plan)| plan))
+        Ok(plan)
     }
 }
 
 impl Session for TractSession {
-    fn run(&mut self, input: Tensor) -> Result<Outputs, EngineError> {
+    fn run(&mut self, input: &Tensor) -> Result<Outputs, EngineError> {
         let failed = |message: String| EngineError::Run { shape: input.shape().to_vec(), message };
-        let plan = self.plan_for(input.shape()).cloned().map_err(|e| failed(format!("{e:#}")))?;
+        let plan = self.plan_for(input.shape()).map_err(|e| failed(format!("{e:#}")))?;
         let values = tract_onnx::prelude::Tensor::from_shape(input.shape(), input.data());
         let outputs = values.and_then(|values| plan.run(tvec!(values.into())));
         let outputs = outputs.map_err(|e| failed(format!("{e:#}")))?;

@@ -120,7 +120,7 @@ impl Classifier {
             let InputSpec { channels, height, width } = self.input;
             let input = Tensor::new([batch.len(), channels, height, width], self.input(batch))?;
             let started = Instant::now();
-            let mut outputs = self.session.run(input)?;
+            let mut outputs = self.session.run(&input)?;
             self.time += started.elapsed();
             let scores = outputs.take(LOGITS)?;
             if scores.shape() != [batch.len(), labels] {

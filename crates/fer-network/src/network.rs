@@ -33,6 +33,9 @@ enum Layer {
     Flatten(Flatten),
     Dense(Linear),
     Sum(Sum),
+    Upsample(Upsample),
+    Tap(Tap),
+    Add(Add),
 }
 
 /// `min(max(x, 0), 6)`
@@ -59,6 +62,31 @@ struct Sum {
     branches: Vec<Sequence>,
 }
 
+/// Repeats every pixel along both axes.
+#[derive(Module, Debug)]
+struct Upsample {
+    factor: usize,
+}
+
+/// Keeps its input for an [`Add`] or a head. Taps are numbered in the order of the trunk.
+#[derive(Module, Debug)]
+struct Tap;
+
+/// The sum of its input and of a tapped value behind its own layers.
+#[derive(Module, Debug)]
+struct Add {
+    /// Number of the tap.
+    tap: usize,
+    lateral: Sequence,
+}
+
+/// Layers on top of a tapped value. The trunk's output counts as the last tap.
+#[derive(Module, Debug)]
+struct Head {
+    tap: usize,
+    layers: Sequence,
+}
+
 /// Layers that run one after the other; an empty sequence is the identity.
 #[derive(Module, Debug)]
 struct Sequence {
@@ -71,7 +99,7 @@ struct Sequence {
 #[derive(Module, Debug)]
 pub struct Network {
     trunk: Sequence,
-    heads: Vec<Sequence>,
+    heads: Vec<Head>,
 }
 
 /// The values between two layers.
@@ -81,15 +109,30 @@ enum Activation {
     Vector(Tensor<2>),
 }
 
+impl std::ops::Add for Activation {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Image(a), Self::Image(b)) => Self::Image(a + b),
+            (Self::Vector(a), Self::Vector(b)) => Self::Vector(a + b),
+            _ => unreachable!("a checked spec adds values of the same shape"),
+        }
+    }
+}
+
 impl Network {
     /// Builds the network with `weights` on `device`; give an autodiff device for training.
     pub fn new(architecture: &Architecture, weights: &Weights, device: &Device) -> Self {
-        let mut builder = Builder { weights, device, next_id: 1, dropout_layers: 0 };
-        let mut trunk = builder.sequence(architecture.steps());
-        let mut heads: Vec<Sequence> = Vec::new();
-        for (_, range) in architecture.heads().collect::<Vec<_>>().into_iter().rev() {
-            heads.insert(0, Sequence { layers: trunk.layers.split_off(range.start) });
-        }
+        let taps = Vec::new();
+        let mut builder = Builder { weights, device, next_id: 1, dropout_layers: 0, taps };
+        let steps = architecture.steps();
+        let trunk = builder.sequence(&steps[..architecture.layers().len()]);
+        let heads = architecture.heads().map(|(head, range)| Head {
+            tap: head.from.as_ref().map_or(builder.taps.len(), |name| builder.tap(name)),
+            layers: builder.sequence(&steps[range]),
+        });
+        let heads = heads.collect();
         Self { trunk, heads }
     }
 
@@ -105,16 +148,27 @@ impl Network {
 
     /// [`Network::forward`] with dropout if there are masks.
     pub(crate) fn forward_with(&self, images: Tensor<4>, masks: Option<DropoutMasks>) -> Vec<Tensor<2>> {
-        let trunk = self.trunk.forward(Activation::Image(images), masks);
-        let outputs = self.heads.iter().map(|head| match head.forward(trunk.clone(), masks) {
-            Activation::Vector(logits) => logits,
-            Activation::Image(map) => map.flatten(1, 3),
-        });
+        let (mut taps, mut value) = (Vec::<Activation>::new(), Activation::Image(images));
+        for layer in &self.trunk.layers {
+            value = match layer {
+                Layer::Add(add) => value + add.lateral.forward(taps[add.tap].clone(), masks),
+                layer => layer.forward(value, masks),
+            };
+            if let Layer::Tap(_) = layer {
+                taps.push(value.clone());
+            }
+        }
+        taps.push(value);
+        let outputs =
+            self.heads.iter().map(|head| match head.layers.forward(taps[head.tap].clone(), masks) {
+                Activation::Vector(logits) => logits,
+                Activation::Image(map) => map.flatten(1, 3),
+            });
         outputs.collect()
     }
 
     fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.trunk.layers.iter().chain(self.heads.iter().flat_map(|head| &head.layers))
+        self.trunk.layers.iter().chain(self.heads.iter().flat_map(|head| &head.layers.layers))
     }
 
     /// All batch norms in the order of the layers, those inside of blocks included.
@@ -179,6 +233,8 @@ struct Builder<'a> {
     next_id: u64,
     /// Dropout layers so far.
     dropout_layers: usize,
+    /// Names of the taps so far.
+    taps: Vec<String>,
 }
 
 impl Builder<'_> {
@@ -195,6 +251,12 @@ impl Builder<'_> {
     fn running<const D: usize>(&mut self, step: &Step, role: &str) -> RunningState<Tensor<D>> {
         let array = self.weights.get(&step.parameter_name(role));
         RunningState::with_id(self.next_id(), tensor(array, self.device))
+    }
+
+    /// The number of a tap.
+    fn tap(&self, name: &str) -> usize {
+        let found = self.taps.iter().position(|tap| tap == name);
+        found.unwrap_or_else(|| unreachable!("a checked spec has every tap that it names"))
     }
 
     fn sequence(&mut self, steps: &[Step]) -> Sequence {
@@ -245,6 +307,15 @@ impl Builder<'_> {
             LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
                 Layer::Sum(Sum { branches: step.branches.iter().map(|steps| self.sequence(steps)).collect() })
             }
+            LayerSpec::Upsample { factor } => Layer::Upsample(Upsample { factor }),
+            LayerSpec::Tap { ref name } => {
+                self.taps.push(name.clone());
+                Layer::Tap(Tap)
+            }
+            LayerSpec::Add { ref tap, .. } => Layer::Add(Add {
+                tap: self.tap(tap),
+                lateral: self.sequence(step.branches.first().map_or(&[][..], Vec::as_slice)),
+            }),
         }
     }
 }
@@ -279,13 +350,17 @@ impl Layer {
             (Self::Flatten(_), Image(x)) => Vector(x.flatten(1, 3)),
             (Self::Dense(dense), Vector(x)) => Vector(dense.forward(x)),
             (Self::Sum(sum), x) => sum.forward(&x, masks),
+            (Self::Upsample(layer), Image(x)) => Image(cpu::upsample(x, layer.factor)),
+            (Self::Tap(_), x) => x,
+            (Self::Add(_), _) => unreachable!("a checked spec has taps and adds only in the trunk"),
             (Self::Dense(_), Image(_))
             | (
                 Self::Conv(_)
                 | Self::MaxPool(_)
                 | Self::AvgPool(_)
                 | Self::GlobalAvgPool(_)
-                | Self::Flatten(_),
+                | Self::Flatten(_)
+                | Self::Upsample(_),
                 Vector(_),
             ) => unreachable!("a checked spec's layers fit each other"),
         }
@@ -308,25 +383,32 @@ impl Layer {
                 put("running_mean", array(norm.running_mean.value_sync()));
                 put("running_var", array(norm.running_var.value_sync()));
             }
-            Self::Sum(sum) => {
-                let layers = sum.branches.iter().flat_map(|branch| &branch.layers);
+            _ => {
+                let layers = self.branches().iter().flat_map(|branch| &branch.layers);
                 for (step, layer) in step.branches.iter().flatten().zip(layers) {
                     layer.take_weights(step, arrays);
                 }
             }
-            _ => {}
+        }
+    }
+
+    /// The sequences inside of a block or an add.
+    fn branches(&self) -> &[Sequence] {
+        match self {
+            Self::Sum(sum) => &sum.branches,
+            Self::Add(add) => std::slice::from_ref(&add.lateral),
+            _ => &[],
         }
     }
 
     fn batch_norms<'a>(&'a self, norms: &mut Vec<&'a BatchNorm>) {
         match self {
             Self::BatchNorm(norm) => norms.push(norm),
-            Self::Sum(sum) => {
-                for layer in sum.branches.iter().flat_map(|branch| &branch.layers) {
+            _ => {
+                for layer in self.branches().iter().flat_map(|branch| &branch.layers) {
                     layer.batch_norms(norms);
                 }
             }
-            _ => {}
         }
     }
 
@@ -336,12 +418,11 @@ impl Layer {
                 ids.extend(bias.as_ref().map(|bias| bias.id));
             }
             Self::BatchNorm(norm) => ids.extend([norm.gamma.id, norm.beta.id]),
-            Self::Sum(sum) => {
-                for layer in sum.branches.iter().flat_map(|branch| &branch.layers) {
+            _ => {
+                for layer in self.branches().iter().flat_map(|branch| &branch.layers) {
                     layer.rank_one_parameters(ids);
                 }
             }
-            _ => {}
         }
     }
 }
@@ -349,12 +430,7 @@ impl Layer {
 impl Sum {
     fn forward(&self, x: &Activation, masks: Option<DropoutMasks>) -> Activation {
         let outputs = self.branches.iter().map(|branch| branch.forward(x.clone(), masks));
-        let sum = outputs.reduce(|a, b| match (a, b) {
-            (Activation::Image(a), Activation::Image(b)) => Activation::Image(a + b),
-            (Activation::Vector(a), Activation::Vector(b)) => Activation::Vector(a + b),
-            _ => unreachable!("a checked spec's branches give the same shape"),
-        });
-        sum.unwrap_or_else(|| unreachable!("a block has a branch"))
+        outputs.reduce(|a, b| a + b).unwrap_or_else(|| unreachable!("a block has a branch"))
     }
 }
 

@@ -118,6 +118,31 @@ const BLOCKS: &str = r#"{
   ]
 }"#;
 
+/// A feature pyramid: taps, upsampling, lateral connections with and without layers, and heads on taps and on the trunk.
+const PYRAMID: &str = r#"{
+    "input": {"channels": 3, "height": 16, "width": 16},
+    "layers": [
+        {"kind": "conv", "channels": 4, "kernel": 3, "stride": 2, "bias": false}, {"kind": "batch_norm"}, {"kind": "relu"},
+        {"kind": "tap", "name": "fine"},
+        {"kind": "conv", "channels": 6, "kernel": 3, "stride": 2}, {"kind": "relu"},
+        {"kind": "tap", "name": "middle"},
+        {"kind": "conv", "channels": 6, "kernel": 3, "stride": 2}, {"kind": "relu"},
+        {"kind": "tap", "name": "coarse"},
+        {"kind": "upsample", "factor": 2},
+        {"kind": "add", "tap": "middle"},
+        {"kind": "tap", "name": "sum"},
+        {"kind": "upsample", "factor": 2},
+        {"kind": "add", "tap": "fine", "layers": [
+            {"kind": "conv", "channels": 6, "kernel": 1, "bias": false}, {"kind": "batch_norm"}, {"kind": "relu"}
+        ]}
+    ],
+    "heads": [
+        {"output": "stride2", "layers": [{"kind": "conv", "channels": 5, "kernel": 1}]},
+        {"output": "stride4", "from": "sum", "layers": [{"kind": "conv", "channels": 5, "kernel": 3}]},
+        {"output": "stride8", "from": "coarse", "layers": []}
+    ]
+}"#;
+
 /// Strides, an even kernel, and several heads with and without a softmax. The network is fully convolutional, so it takes larger
 /// pictures.
 const FULLY_CONVOLUTIONAL: &str = r#"{
@@ -270,6 +295,9 @@ fn agree_on(engine: &Engine) {
         (FULLY_CONVOLUTIONAL, [12, 12]),
         (FULLY_CONVOLUTIONAL, [25, 30]),
         (FULLY_CONVOLUTIONAL, [60, 50]),
+        (PYRAMID, [16, 16]),
+        (PYRAMID, [40, 24]),
+        (PYRAMID, [80, 64]),
     ] {
         heads_agree(engine, &serde_json::from_str(json).unwrap(), sides);
     }
@@ -285,14 +313,14 @@ fn heads_agree(engine: &Engine, architecture: &Architecture, [height, width]: [u
     let batch = Tensor::from_data(TensorData::new(pixels.clone(), shape), &device);
     let trained = Network::new(architecture, &weights, &device).forward(batch);
     let graph = onnx::graph("heads", architecture, &weights);
-    let mut served =
-        engine.open(&graph).unwrap().run(fer_engine::Tensor::new(shape, pixels).unwrap()).unwrap();
+    let input = fer_engine::Tensor::new(shape, pixels).unwrap();
+    let mut served = engine.open(&graph).unwrap().run(&input).unwrap();
     for ((head, range), trained) in architecture.heads().zip(trained) {
         let served = served.take(&head.output).unwrap();
         let mut trained: Vec<f32> = trained.into_data().convert::<f32>().try_to_vec().unwrap();
         assert_eq!(served.data().len(), trained.len(), "{}", head.output);
         if [height, width] == [architecture.input().height, architecture.input().width] {
-            let sides = match architecture.output_shape(&range) {
+            let sides = match architecture.output_shape(head, &range) {
                 Shape::Image { channels, height, width } => vec![3, channels, height, width],
                 Shape::Vector(features) => vec![3, features],
             };

@@ -116,7 +116,7 @@ impl Network {
         let failed = |cause| DetectError::Engine { net: self.stage.net(), cause };
         let input = Tensor::new(shape, pixels).map_err(failed)?;
         let started = Instant::now();
-        let outputs = self.session.run(input);
+        let outputs = self.session.run(&input);
         self.inference_time += started.elapsed();
         Ok(NetOutput { stage: self.stage, outputs: outputs.map_err(failed)? })
     }

@@ -1,5 +1,7 @@
 //! Layers to ONNX nodes.
 
+use std::collections::BTreeMap;
+
 use fer_engine::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, encode,
     tensor_proto::DataType,
@@ -7,7 +9,7 @@ use fer_engine::onnx::{
 
 use super::INPUT;
 use super::batch_norm::{BatchNorm, EPSILON};
-use super::proto::{fixed, float, int, ints, symbol, tensor_info};
+use super::proto::{fixed, float, int, ints, symbol, tensor_info, text};
 use crate::spec::{Architecture, HeadSpec, LayerSpec, Padding, Shape, Step};
 use crate::weights::{Array, Weights};
 
@@ -26,6 +28,8 @@ pub(super) struct Builder {
     value: String,
     /// Prefix of all names.
     prefix: String,
+    /// Names of the tapped values.
+    taps: BTreeMap<String, String>,
 }
 
 impl Builder {
@@ -42,6 +46,12 @@ impl Builder {
     /// Lets the next operator take another value.
     pub(super) fn start_at(&mut self, value: &str) {
         value.clone_into(&mut self.value);
+    }
+
+    /// Lets the next operator take the value that a head starts from: its tap's, or else the trunk's.
+    pub(super) fn start_head(&mut self, head: &HeadSpec, trunk: &str) {
+        let tapped = head.from.as_ref().and_then(|tap| self.taps.get(tap));
+        self.value = tapped.map_or(trunk, String::as_str).to_owned();
     }
 
     /// Sets the prefix of all names from now on.
@@ -62,7 +72,7 @@ impl Builder {
 
     /// Adds one layer, with the batch norm behind it folded in.
     fn layer(&mut self, step: &Step, norm: Option<&Step>, weights: &Weights) {
-        match step.layer {
+        match &step.layer {
             LayerSpec::Conv { .. } | LayerSpec::Dense { .. } => self.linear(step, norm, weights),
             LayerSpec::BatchNorm => {
                 let roles = ["weight", "bias", "running_mean", "running_var"];
@@ -75,9 +85,9 @@ impl Builder {
                 let bounds = bounds.map(|(role, bound)| (role, Array { shape: vec![], values: vec![bound] }));
                 self.node(step, "Clip", bounds, vec![]);
             }
-            LayerSpec::Elu { alpha } => self.node(step, "Elu", [], vec![float("alpha", alpha as f32)]),
-            LayerSpec::MaxPool { size } => self.pool(step, "MaxPool", size),
-            LayerSpec::AvgPool { size } => self.pool(step, "AveragePool", size),
+            LayerSpec::Elu { alpha } => self.node(step, "Elu", [], vec![float("alpha", *alpha as f32)]),
+            LayerSpec::MaxPool { size } => self.pool(step, "MaxPool", *size),
+            LayerSpec::AvgPool { size } => self.pool(step, "AveragePool", *size),
             LayerSpec::GlobalAvgPool => {
                 self.node(step, "GlobalAveragePool", [], vec![]);
                 self.flatten(&format!("{}.flat", step.name));
@@ -95,6 +105,19 @@ impl Builder {
                 if summands.len() > 1 {
                     self.push(&step.name, "Add", summands, vec![]);
                 }
+            }
+            LayerSpec::Upsample { factor } => self.upsample(step, *factor),
+            LayerSpec::Tap { name } => {
+                self.taps.insert(name.clone(), self.value.clone());
+            }
+            LayerSpec::Add { tap, .. } => {
+                let input = self.value.clone();
+                self.value = self.taps.get(tap).cloned().unwrap_or_default();
+                for lateral in &step.branches {
+                    self.layers(lateral, weights);
+                }
+                let summands = vec![input, self.value.clone()];
+                self.push(&step.name, "Add", summands, vec![]);
             }
         }
     }
@@ -145,6 +168,21 @@ impl Builder {
     fn pool(&mut self, step: &Step, operator: &str, size: usize) {
         let sides = [size as i64; 2];
         self.node(step, operator, [], vec![ints("kernel_shape", &sides), ints("strides", &sides)]);
+    }
+
+    /// Nearest-neighbour resizing in the one mode that repeats pixels without rounding.
+    fn upsample(&mut self, step: &Step, factor: usize) {
+        let factor = factor as f32;
+        let scales = Array { shape: vec![4], values: vec![1.0, 1.0, factor, factor] };
+        let scales = self.initializer(&step.parameter_name("scales"), &scales);
+        // The second input would be a region of interest, which this mode has not.
+        let input = vec![self.value.clone(), String::new(), scales];
+        let attributes = vec![
+            text("coordinate_transformation_mode", "asymmetric"),
+            text("mode", "nearest"),
+            text("nearest_mode", "floor"),
+        ];
+        self.push(&step.name, "Resize", input, attributes);
     }
 
     fn flatten(&mut self, name: &str) {
@@ -213,10 +251,14 @@ impl Builder {
         outputs: &[(String, Shape)],
     ) -> Vec<u8> {
         let free = architecture.is_fully_convolutional();
+        // Outputs of different strides have different sides, so each output has symbols of its own.
         let info = |name: &str, shape: Shape| match shape {
+            Shape::Image { channels, .. } if free && name == INPUT => {
+                tensor_info(name, vec![fixed(channels), symbol("height"), symbol("width")])
+            }
             Shape::Image { channels, .. } if free => {
-                let sides = if name == INPUT { ["height", "width"] } else { ["cells_down", "cells_across"] };
-                tensor_info(name, vec![fixed(channels), symbol(sides[0]), symbol(sides[1])])
+                let [down, across] = ["down", "across"].map(|axis| symbol(&format!("{name}_cells_{axis}")));
+                tensor_info(name, vec![fixed(channels), down, across])
             }
             Shape::Image { channels, height, width } => {
                 tensor_info(name, [channels, height, width].map(fixed).to_vec())

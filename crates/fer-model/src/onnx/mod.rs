@@ -26,10 +26,10 @@ pub fn graph(name: &str, architecture: &Architecture, weights: &Weights) -> Vec<
     let trunk = builder.value().to_owned();
     let mut outputs = Vec::new();
     for (head, range) in architecture.heads() {
-        builder.start_at(&trunk);
+        builder.start_head(head, &trunk);
         builder.layers(&steps[range.clone()], weights);
         builder.output(head);
-        outputs.push((head.output.clone(), architecture.output_shape(&range)));
+        outputs.push((head.output.clone(), architecture.output_shape(head, &range)));
     }
     builder.finish(name, architecture, &outputs)
 }
@@ -58,6 +58,7 @@ pub fn ensemble(name: &str, members: &[(&Architecture, &Weights)]) -> Vec<u8> {
     builder.push("bounded", "Max", vec![builder.value().to_owned(), floor], vec![]);
     builder.push(LOGITS, "Log", vec![builder.value().to_owned()], vec![]);
     let (architecture, _) = members[0];
-    let output = architecture.output_shape(&(0..architecture.steps().len()));
-    builder.finish(name, architecture, &[(LOGITS.to_owned(), output)])
+    let outputs = architecture.heads().map(|(head, range)| architecture.output_shape(head, &range));
+    let outputs: Vec<_> = outputs.map(|shape| (LOGITS.to_owned(), shape)).collect();
+    builder.finish(name, architecture, &outputs)
 }

@@ -40,6 +40,10 @@ pub(super) fn float(name: &str, value: f32) -> AttributeProto {
     attribute(name, AttributeType::Float, |a| a.f = value)
 }
 
+pub(super) fn text(name: &str, value: &str) -> AttributeProto {
+    attribute(name, AttributeType::String, |a| a.s = value.as_bytes().to_vec())
+}
+
 fn attribute(name: &str, kind: AttributeType, set: impl FnOnce(&mut AttributeProto)) -> AttributeProto {
     let mut attribute =
         AttributeProto { name: name.to_owned(), r#type: kind as i32, ..AttributeProto::default() };

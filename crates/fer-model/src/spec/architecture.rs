@@ -1,5 +1,7 @@
 //! Layers that fit each other: the trunk, the heads, and the shape of everything between them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::layer::{LayerSpec, Shape};
@@ -8,8 +10,8 @@ use super::{InputSpec, SpecError};
 /// One tensor of a network, which the weights file must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterSpec {
-    /// `layers.<index>.<weight|bias|running_mean|running_var>`; within a block
-    /// `layers.<index>.<body|shortcut>.<index>.…`.
+    /// `layers.<index>.<weight|bias|running_mean|running_var>`; within a block or an add
+    /// `layers.<index>.<body|shortcut|lateral>.<index>.…`.
     pub name: String,
     /// Convolution `[out, in / groups, kernel, kernel]`, dense `[in, out]`, all others `[channels]`.
     pub shape: Vec<usize>,
@@ -29,7 +31,7 @@ impl ParameterSpec {
     }
 }
 
-/// One output of a network: the layers on top of the trunk.
+/// One output of a network: the layers on top of the trunk, or of one of its taps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadSpec {
@@ -38,12 +40,15 @@ pub struct HeadSpec {
     /// Whether the ONNX graph ends in a softmax over channels or features. Training uses the logits before it.
     #[serde(default)]
     pub softmax: bool,
-    /// Layers from the trunk's output on.
+    /// Name of the tap that the head starts from; the trunk's output if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Layers from there on.
     pub layers: Vec<LayerSpec>,
 }
 
-/// The layers of a network: a trunk, and heads that each take the trunk's output. Layers are numbered through: first the
-/// trunk's, then each head's.
+/// The layers of a network: a trunk, and heads that each take the trunk's output or one of its taps. Layers are numbered
+/// through: first the trunk's, then each head's.
 ///
 /// Invariant: the layers fit each other; [`Architecture::steps`] are their checked shapes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,6 +58,8 @@ pub struct Architecture {
     heads: Vec<HeadSpec>,
     #[serde(skip)]
     steps: Vec<Step>,
+    #[serde(skip)]
+    taps: Taps,
 }
 
 /// The fields of the file, before the check.
@@ -82,7 +89,8 @@ pub struct Step {
     pub input: Shape,
     /// Shape of its output.
     pub output: Shape,
-    /// The summands of a block; a branch without steps is the identity. Empty for any other layer.
+    /// The summands of a block, or the layers of an add's tapped value; a branch without steps is the identity. Empty for
+    /// any other layer.
     pub branches: Vec<Vec<Step>>,
 }
 
@@ -136,6 +144,12 @@ impl Step {
     }
 }
 
+/// Shapes of the tapped values, by name.
+type Taps = BTreeMap<String, Shape>;
+
+/// Number and kind of a layer that does not fit, and why.
+type Misfit = (usize, &'static str, String);
+
 /// Checks layers that follow each other from `shape` on; they are named by `prefix` and numbered from `first`.
 ///
 /// # Errors
@@ -145,7 +159,7 @@ fn check_layers(
     prefix: &str,
     first: usize,
     mut shape: Shape,
-) -> Result<Vec<Step>, (usize, &'static str, String)> {
+) -> Result<Vec<Step>, Misfit> {
     let mut steps = Vec::new();
     for (index, layer) in (first..).zip(layers) {
         let name = format!("{prefix}.{index}");
@@ -154,6 +168,58 @@ fn check_layers(
         steps.push(step);
     }
     Ok(steps)
+}
+
+/// Checks the layers of a trunk. Returns them with the shapes of its taps.
+///
+/// # Errors
+/// Number and kind of the first layer that does not fit, and why.
+fn check_trunk(layers: &[LayerSpec], mut shape: Shape) -> Result<(Vec<Step>, Taps), Misfit> {
+    let (mut steps, mut taps) = (Vec::new(), Taps::new());
+    for (index, layer) in layers.iter().enumerate() {
+        let name = format!("layers.{index}");
+        let step = match layer {
+            LayerSpec::Tap { name: tap } => match taps.insert(tap.clone(), shape) {
+                Some(_) => Err(format!("the name '{tap}' is given twice")),
+                None => {
+                    Ok(Step { name, layer: layer.clone(), input: shape, output: shape, branches: Vec::new() })
+                }
+            },
+            LayerSpec::Add { tap, layers } => check_add(layer, tap, layers, name, shape, &taps),
+            _ => check_layer(layer, name, shape),
+        };
+        let step = step.map_err(|message| (index, layer.kind(), message))?;
+        shape = step.output;
+        steps.push(step);
+    }
+    Ok((steps, taps))
+}
+
+fn check_add(
+    layer: &LayerSpec,
+    tap: &str,
+    lateral: &[LayerSpec],
+    name: String,
+    input: Shape,
+    taps: &Taps,
+) -> Result<Step, String> {
+    let tapped = tapped(taps, tap)?;
+    let steps = check_layers(lateral, &format!("{name}.lateral"), 0, tapped)
+        .map_err(|(index, kind, message)| format!("lateral layer {index} ({kind}): {message}"))?;
+    let found = steps.last().map_or(tapped, |step| step.output);
+    if found != input {
+        return Err(format!(
+            "the layer before gives {input}, but the tap '{tap}' {found}; they cannot be added"
+        ));
+    }
+    Ok(Step { name, layer: layer.clone(), input, output: input, branches: vec![steps] })
+}
+
+fn tapped(taps: &Taps, name: &str) -> Result<Shape, String> {
+    let names = taps.keys().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let names = if names.is_empty() { "none".to_owned() } else { names };
+    let missing = || format!("there is no tap '{name}' before it; the taps are: {names}");
+    taps.get(name).copied().ok_or_else(missing)
 }
 
 fn check_layer(layer: &LayerSpec, name: String, input: Shape) -> Result<Step, String> {
@@ -186,8 +252,8 @@ impl Architecture {
     pub fn new(input: InputSpec, layers: Vec<LayerSpec>, heads: Vec<HeadSpec>) -> Result<Self, SpecError> {
         check_input(input)?;
         check_heads(&heads)?;
-        let mut architecture = Self { input, layers, heads, steps: Vec::new() };
-        architecture.steps = architecture.check_steps()?;
+        let mut architecture = Self { input, layers, heads, steps: Vec::new(), taps: Taps::new() };
+        (architecture.steps, architecture.taps) = architecture.check_steps()?;
         Ok(architecture)
     }
 
@@ -222,18 +288,19 @@ impl Architecture {
         self.steps.iter().all(|step| matches!(step.output, Shape::Image { .. }))
     }
 
-    fn check_steps(&self) -> Result<Vec<Step>, SpecError> {
-        let layers =
-            |layers: &[LayerSpec], first, shape| {
-                check_layers(layers, "layers", first, shape)
-                    .map_err(|(index, kind, message)| SpecError::Layer { index, kind, message })
-            };
-        let mut steps = layers(&self.layers, 0, self.input_shape())?;
+    fn check_steps(&self) -> Result<(Vec<Step>, Taps), SpecError> {
+        let misfit = |(index, kind, message): Misfit| SpecError::Layer { index, kind, message };
+        let (mut steps, taps) = check_trunk(&self.layers, self.input_shape()).map_err(misfit)?;
         let trunk = steps.last().map_or(self.input_shape(), |step| step.output);
         for (head, range) in self.heads() {
-            steps.extend(layers(&head.layers, range.start, trunk)?);
+            let shape = match &head.from {
+                None => trunk,
+                Some(tap) => tapped(&taps, tap)
+                    .map_err(|message| SpecError::Field(format!("output '{}': {message}", head.output)))?,
+            };
+            steps.extend(check_layers(&head.layers, "layers", range.start, shape).map_err(misfit)?);
         }
-        Ok(steps)
+        Ok((steps, taps))
     }
 
     /// All layers with their shapes: the trunk's and then each head's.
@@ -242,10 +309,13 @@ impl Architecture {
     }
 
     /// The output shape of a head, given the numbers of its layers.
-    pub fn output_shape(&self, head: &std::ops::Range<usize>) -> Shape {
-        let trunk = self.layers.len().checked_sub(1);
-        let last = if head.is_empty() { trunk } else { head.end.checked_sub(1) };
-        last.and_then(|last| self.steps.get(last)).map_or(self.input_shape(), |step| step.output)
+    pub fn output_shape(&self, head: &HeadSpec, layers: &std::ops::Range<usize>) -> Shape {
+        if !layers.is_empty() {
+            return self.steps[layers.end - 1].output;
+        }
+        let tapped = head.from.as_ref().and_then(|tap| self.taps.get(tap).copied());
+        let trunk = self.layers.len().checked_sub(1).map(|last| self.steps[last].output);
+        tapped.or(trunk).unwrap_or(self.input_shape())
     }
 
     /// Every tensor that the network needs, in layer order.
@@ -287,4 +357,68 @@ fn check_heads(heads: &[HeadSpec]) -> Result<(), SpecError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PYRAMID: &str = r#"{
+        "input": {"channels": 3, "height": 16, "width": 32},
+        "layers": [
+            {"kind": "conv", "channels": 4, "kernel": 3, "stride": 2},
+            {"kind": "tap", "name": "fine"},
+            {"kind": "conv", "channels": 8, "kernel": 3, "stride": 2},
+            {"kind": "upsample", "factor": 2},
+            {"kind": "add", "tap": "fine", "layers": [{"kind": "conv", "channels": 8, "kernel": 1, "bias": false}]}
+        ],
+        "heads": [
+            {"output": "sum", "layers": []},
+            {"output": "tapped", "from": "fine", "layers": [{"kind": "conv", "channels": 5, "kernel": 1}]}
+        ]
+    }"#;
+
+    fn error(from: &str, to: &str) -> String {
+        assert!(PYRAMID.contains(from), "there is no {from}");
+        serde_json::from_str::<Architecture>(&PYRAMID.replacen(from, to, 1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_pyramid_has_the_shapes_and_parameters_of_its_lateral_connections() {
+        let architecture: Architecture = serde_json::from_str(PYRAMID).unwrap();
+        let shapes: Vec<String> = architecture
+            .heads()
+            .map(|(head, range)| architecture.output_shape(head, &range).to_string())
+            .collect();
+        assert_eq!(shapes, ["8×8×16", "5×8×16"]);
+        assert!(architecture.is_fully_convolutional());
+        let names: Vec<String> =
+            architecture.parameters().into_iter().map(|parameter| parameter.name).collect();
+        assert_eq!(names[4..], ["layers.4.lateral.0.weight", "layers.5.weight", "layers.5.bias"]);
+        assert_eq!(architecture.steps()[4].multiply_adds(), 8 * 16 * 8 * 4);
+        let again: Architecture =
+            serde_json::from_str(&serde_json::to_string(&architecture).unwrap()).unwrap();
+        assert_eq!(again, architecture);
+    }
+
+    #[test]
+    fn taps_that_are_missing_or_do_not_fit_are_named() {
+        let missing = error("\"tap\": \"fine\"", "\"tap\": \"fin\"");
+        assert!(
+            missing.contains("layer 4 (add): there is no tap 'fin' before it; the taps are: 'fine'"),
+            "{missing}"
+        );
+        let head = error("\"from\": \"fine\"", "\"from\": \"coarse\"");
+        assert!(head.contains("output 'tapped': there is no tap 'coarse'"), "{head}");
+        let shape = error("\"factor\": 2", "\"factor\": 3");
+        assert!(shape.contains("gives 8×12×24, but the tap 'fine' 8×8×16"), "{shape}");
+        let nested = error(
+            "{\"kind\": \"upsample\", \"factor\": 2}",
+            "{\"kind\": \"residual\", \"body\": [{\"kind\": \"tap\", \"name\": \"x\"}]}",
+        );
+        assert!(nested.contains("belongs to the trunk itself"), "{nested}");
+        let twice =
+            error("{\"kind\": \"upsample\", \"factor\": 2}", "{\"kind\": \"tap\", \"name\": \"fine\"}");
+        assert!(twice.contains("layer 3 (tap): the name 'fine' is given twice"), "{twice}");
+    }
 }

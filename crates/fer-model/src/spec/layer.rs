@@ -113,6 +113,24 @@ pub enum LayerSpec {
         #[serde(default = "one", skip_serializing_if = "is_one")]
         stride: usize,
     },
+    /// Repeats every pixel `factor` times along both axes.
+    Upsample {
+        /// Factor on height and width.
+        factor: usize,
+    },
+    /// Keeps its input under a name, for an `add` further on or for a head, and passes it on. Only in the trunk.
+    Tap {
+        /// The name.
+        name: String,
+    },
+    /// `x + layers(tapped)`: the lateral connection of a feature pyramid (Lin et al. 2017). Only in the trunk.
+    Add {
+        /// Name of a tap before it.
+        tap: String,
+        /// Layers that bring the tapped value to the shape of `x`; the identity if there are none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        layers: Vec<LayerSpec>,
+    },
 }
 
 /// One summand of a block: its name in the weights file, and its layers.
@@ -135,6 +153,9 @@ impl LayerSpec {
             Self::Dense { .. } => "dense",
             Self::Residual { .. } => "residual",
             Self::InvertedResidual { .. } => "inverted_residual",
+            Self::Upsample { .. } => "upsample",
+            Self::Tap { .. } => "tap",
+            Self::Add { .. } => "add",
         }
     }
 
@@ -212,6 +233,17 @@ impl LayerSpec {
                 Err(format!("alpha is {alpha}; expected a number above 0"))
             }
             Self::BatchNorm | Self::Relu | Self::Relu6 | Self::Elu { .. } | Self::Dropout { .. } => Ok(input),
+            Self::Upsample { factor } => {
+                let (channels, height, width) = image()?;
+                positive("factor", factor)?;
+                let (height, width) = (height.saturating_mul(factor), width.saturating_mul(factor));
+                positive("height", height)?;
+                positive("width", width)?;
+                Ok(Shape::Image { channels, height, width })
+            }
+            Self::Tap { .. } | Self::Add { .. } => {
+                Err("belongs to the trunk itself, not into a block or a head".to_owned())
+            }
             Self::Residual { .. } | Self::InvertedResidual { .. } => {
                 unreachable!("a block's shape is that of its branches")
             }

@@ -120,7 +120,7 @@ impl NetworkSpec {
                     .map_err(|e| SpecError::LayerJson { index, message: e.to_string() })
             })
             .collect::<Result<_, _>>()?;
-        let logits = HeadSpec { output: LOGITS.to_owned(), softmax: false, layers: Vec::new() };
+        let logits = HeadSpec { output: LOGITS.to_owned(), softmax: false, from: None, layers: Vec::new() };
         let architecture = Architecture::new(input, layers, vec![logits])?;
         let spec = Self { name, preprocessing, labels, architecture };
         spec.check()?;

@@ -1,9 +1,9 @@
-//! Convolution as one large matrix product for several samples, forward and backward.
+//! Convolution as matrix products of a size that suits the cache, forward and backward.
 //!
 //! burn's convolution multiplies sample by sample, and computes the gradient of the weights as a convolution with kernels of
-//! the size of the picture. On small pictures both give matrix products that are too small to be fast. Here the patches under
-//! the kernel become the columns of a matrix (im2col: Chellapilla, Puri & Simard 2006), for as many samples as make the
-//! product large enough.
+//! the size of the picture. On small pictures both give matrix products that are too small to be fast, and on large ones
+//! products that leave the cache. Here the patches under the kernel become the columns of a matrix (im2col: Chellapilla, Puri
+//! & Simard 2006), for as many samples, or as few rows of one, as make the product large enough.
 
 use std::ops::Range;
 
@@ -22,8 +22,8 @@ use super::{Primitive, primitive};
 /// Number of columns of a matrix product: fewer would not be worth the overhead, more would not fit into the cache.
 const COLUMNS: usize = 1024;
 
-/// Returns the layer's output. burn computes it on other devices, and for kernels that are not square or have a stride, a
-/// dilation or groups.
+/// Returns the layer's output. burn computes it on other devices, and for kernels or strides that are not square, and for
+/// dilations and groups.
 pub(crate) fn forward(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let [.., height, width] = x.dims();
     let [channels_out, channels_in, kernel, kernel_width] = layer.weight.dims();
@@ -36,11 +36,12 @@ pub(crate) fn forward(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
         burn::nn::PaddingConfig2d::Valid => 0,
         _ => return layer.forward(x),
     };
-    let plain = layer.groups == 1 && layer.stride == [1, 1] && layer.dilation == [1, 1];
-    if !plain || kernel < 2 || kernel != kernel_width {
+    let stride = layer.stride[0];
+    let plain = layer.groups == 1 && layer.stride == [stride; 2] && layer.dilation == [1, 1];
+    if !plain || kernel != kernel_width {
         return layer.forward(x);
     }
-    let shape = Shape { channels_in, height, width, channels_out, kernel, padding };
+    let shape = Shape { channels_in, height, width, channels_out, kernel, stride, padding };
     let weight = layer.weight.val();
     let y = match x.clone().try_into_primitive::<Autodiff<Flex>>() {
         Ok(tracked) => {
@@ -70,7 +71,7 @@ pub(crate) fn forward(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// The shape of a convolution with a square kernel, stride 1 and the same padding on all sides.
+/// The shape of a convolution with a square kernel, and the same stride and padding along both axes.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     channels_in: usize,
@@ -78,7 +79,15 @@ struct Shape {
     width: usize,
     channels_out: usize,
     kernel: usize,
+    stride: usize,
     padding: usize,
+}
+
+/// The output pixels of one matrix product: some rows of some samples. Either one sample, or all rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tile {
+    samples: Range<usize>,
+    rows: Range<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +112,7 @@ impl Backward<Flex, 2> for Convolution {
 
 impl Shape {
     fn output(&self) -> [usize; 2] {
-        [self.height, self.width].map(|side| side + 2 * self.padding + 1 - self.kernel)
+        [self.height, self.width].map(|side| (side + 2 * self.padding - self.kernel) / self.stride + 1)
     }
 
     /// Number of pixels in an output channel.
@@ -123,10 +132,10 @@ impl Shape {
         let x: &[f32] = x.storage();
         let samples = x.len() / (self.channels_in * self.height * self.width);
         let mut output = vec![0.0; samples * self.channels_out * self.places()];
-        for part in self.parts(samples) {
-            let columns = self.columns(x, &part);
+        for tile in self.tiles(samples) {
+            let columns = self.columns(x, &tile);
             let product = Flex::float_matmul(weight.clone(), columns).to_contiguous();
-            self.scatter(product.storage(), &part, &mut output);
+            self.scatter(product.storage(), &tile, &mut output);
         }
         let [height, width] = self.output();
         primitive(output, [samples, self.channels_out, height, width])
@@ -138,9 +147,9 @@ impl Shape {
         let (x, gradient): (&[f32], &[f32]) = (x.storage(), gradient.storage());
         let samples = x.len() / (self.channels_in * self.height * self.width);
         let mut sum = vec![0.0_f32; self.channels_out * self.patch()];
-        for part in self.parts(samples) {
-            let columns = Flex::float_swap_dims(self.columns(x, &part), 0, 1);
-            let product = Flex::float_matmul(self.gather(gradient, &part), columns).to_contiguous();
+        for tile in self.tiles(samples) {
+            let columns = Flex::float_swap_dims(self.columns(x, &tile), 0, 1);
+            let product = Flex::float_matmul(self.gather(gradient, &tile), columns).to_contiguous();
             let product: &[f32] = product.storage();
             sum.iter_mut().zip(product).for_each(|(sum, next)| *sum += next);
         }
@@ -154,17 +163,40 @@ impl Shape {
         let gradient: &[f32] = gradient.storage();
         let samples = gradient.len() / (self.channels_out * self.places());
         let mut sum = vec![0.0; samples * self.channels_in * self.height * self.width];
-        for part in self.parts(samples) {
-            let columns = Flex::float_matmul(weight.clone(), self.gather(gradient, &part)).to_contiguous();
-            self.fold(columns.storage(), &part, &mut sum);
+        for tile in self.tiles(samples) {
+            let columns = Flex::float_matmul(weight.clone(), self.gather(gradient, &tile)).to_contiguous();
+            self.fold(columns.storage(), &tile, &mut sum);
         }
         primitive(sum, [samples, self.channels_in, self.height, self.width])
     }
 
-    /// Splits the samples into ranges, one for each matrix product.
-    fn parts(&self, samples: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    /// Splits the output into tiles, one for each matrix product.
+    fn tiles(&self, samples: usize) -> Vec<Tile> {
+        let [height, width] = self.output();
+        let rows = (COLUMNS / width).max(1);
+        if rows < height {
+            let of = |sample: usize| {
+                let tile = move |start: usize| Tile {
+                    samples: sample..sample + 1,
+                    rows: start..height.min(start + rows),
+                };
+                (0..height).step_by(rows).map(tile)
+            };
+            return (0..samples).flat_map(of).collect();
+        }
         let together = COLUMNS.div_ceil(self.places());
-        (0..samples).step_by(together).map(move |start| start..samples.min(start + together))
+        let tile = |start: usize| Tile { samples: start..samples.min(start + together), rows: 0..height };
+        (0..samples).step_by(together).map(tile).collect()
+    }
+
+    /// Number of output pixels that a tile has of each of its samples.
+    fn tile_places(&self, tile: &Tile) -> usize {
+        tile.rows.len() * self.output()[1]
+    }
+
+    /// First of those pixels within a sample's output channel.
+    fn tile_start(&self, tile: &Tile) -> usize {
+        tile.rows.start * self.output()[1]
     }
 
     /// Returns the weights as a matrix, `[channels_out, patch]`.
@@ -172,47 +204,63 @@ impl Shape {
         Flex::float_reshape(weight.to_contiguous(), [self.channels_out, self.patch()].into())
     }
 
-    /// Returns the patches as columns, `[patch, output pixels of all samples of the part]`.
-    fn columns(&self, x: &[f32], part: &Range<usize>) -> Primitive {
-        let count = part.len() * self.places();
+    /// Returns the patches as columns, `[patch, output pixels of the tile]`.
+    fn columns(&self, x: &[f32], tile: &Tile) -> Primitive {
+        let count = tile.samples.len() * self.tile_places(tile);
         let mut columns = vec![0.0; self.patch() * count];
-        self.each_run(part, |run| {
-            columns[run.column..][..run.length].copy_from_slice(&x[run.pixel..][..run.length]);
+        self.each_run(tile, |run| {
+            let into = &mut columns[run.column..][..run.length];
+            if self.stride == 1 {
+                into.copy_from_slice(&x[run.pixel..][..run.length]);
+            } else {
+                let pixels = x[run.pixel..].iter().step_by(self.stride);
+                into.iter_mut().zip(pixels).for_each(|(into, pixel)| *into = *pixel);
+            }
         });
         primitive(columns, [self.patch(), count])
     }
 
     /// Adds the columns back to the pixels that [`Self::columns`] took them from.
-    fn fold(&self, columns: &[f32], part: &Range<usize>, sum: &mut [f32]) {
-        self.each_run(part, |run| {
-            let pixels = sum[run.pixel..][..run.length].iter_mut();
-            pixels.zip(&columns[run.column..][..run.length]).for_each(|(sum, next)| *sum += next);
+    fn fold(&self, columns: &[f32], tile: &Tile, sum: &mut [f32]) {
+        self.each_run(tile, |run| {
+            let columns = &columns[run.column..][..run.length];
+            if self.stride == 1 {
+                let pixels = sum[run.pixel..][..run.length].iter_mut();
+                pixels.zip(columns).for_each(|(sum, next)| *sum += next);
+            } else {
+                let pixels = sum[run.pixel..].iter_mut().step_by(self.stride);
+                pixels.zip(columns).for_each(|(sum, next)| *sum += next);
+            }
         });
     }
 
-    /// Visits every run of pixels that are neighbours both in the picture and in the columns.
-    fn each_run(&self, part: &Range<usize>, mut visit: impl FnMut(Run)) {
-        let Self { channels_in, height, width, kernel, padding, .. } = *self;
-        let [out_height, out_width] = self.output();
-        let count = part.len() * self.places();
+    /// Visits every run of output pixels whose input pixels lie in one row of a picture.
+    fn each_run(&self, tile: &Tile, mut visit: impl FnMut(Run)) {
+        let Self { channels_in, height, width, kernel, stride, padding, .. } = *self;
+        let out_width = self.output()[1];
+        let tile_places = self.tile_places(tile);
+        let count = tile.samples.len() * tile_places;
         for patch in 0..self.patch() {
             let (channel, down, across) =
                 (patch / (kernel * kernel), patch / kernel % kernel, patch % kernel);
-            // The output pixels whose input pixel is inside the picture.
-            let inside = |shift: usize, side: usize, most: usize| {
-                padding.saturating_sub(shift)..most.min((side + padding).saturating_sub(shift))
+            // The output pixels whose input pixel is inside of the picture.
+            let inside = |shift: usize, side: usize, all: Range<usize>| {
+                let first = padding.saturating_sub(shift).div_ceil(stride);
+                let end = (side + padding).saturating_sub(shift).div_ceil(stride);
+                first.max(all.start)..end.min(all.end)
             };
-            let columns = inside(across, width, out_width);
+            let columns = inside(across, width, 0..out_width);
             if columns.is_empty() {
                 continue;
             }
-            for (place, sample) in part.clone().enumerate() {
+            for (place, sample) in tile.samples.clone().enumerate() {
                 let picture = (sample * channels_in + channel) * height * width;
-                let start = patch * count + place * self.places();
-                for row in inside(down, height, out_height) {
+                let start = patch * count + place * tile_places;
+                for row in inside(down, height, tile.rows.clone()) {
+                    let line = picture + (row * stride + down - padding) * width;
                     visit(Run {
-                        column: start + row * out_width + columns.start,
-                        pixel: picture + (row + down - padding) * width + columns.start + across - padding,
+                        column: start + (row - tile.rows.start) * out_width + columns.start,
+                        pixel: line + columns.start * stride + across - padding,
                         length: columns.len(),
                     });
                 }
@@ -220,33 +268,34 @@ impl Shape {
         }
     }
 
-    /// Reorders a gradient by samples to `[channels_out, output pixels of all samples of the part]`.
-    fn gather(&self, gradient: &[f32], part: &Range<usize>) -> Primitive {
-        let places = self.places();
-        let mut rows = Vec::with_capacity(self.channels_out * part.len() * places);
+    /// Reorders a gradient by samples to `[channels_out, output pixels of the tile]`.
+    fn gather(&self, gradient: &[f32], tile: &Tile) -> Primitive {
+        let (places, tile_places, first) = (self.places(), self.tile_places(tile), self.tile_start(tile));
+        let mut rows = Vec::with_capacity(self.channels_out * tile.samples.len() * tile_places);
         for channel in 0..self.channels_out {
-            for sample in part.clone() {
-                rows.extend_from_slice(
-                    &gradient[(sample * self.channels_out + channel) * places..][..places],
-                );
+            for sample in tile.samples.clone() {
+                let start = (sample * self.channels_out + channel) * places + first;
+                rows.extend_from_slice(&gradient[start..][..tile_places]);
             }
         }
-        primitive(rows, [self.channels_out, part.len() * places])
+        primitive(rows, [self.channels_out, tile.samples.len() * tile_places])
     }
 
     /// Copies the rows of a matrix product into the output by samples, the inverse of [`Self::gather`].
-    fn scatter(&self, rows: &[f32], part: &Range<usize>, output: &mut [f32]) {
-        let places = self.places();
+    fn scatter(&self, rows: &[f32], tile: &Tile, output: &mut [f32]) {
+        let (places, tile_places, first) = (self.places(), self.tile_places(tile), self.tile_start(tile));
         for channel in 0..self.channels_out {
-            for (place, sample) in part.clone().enumerate() {
-                let from = &rows[(channel * part.len() + place) * places..][..places];
-                output[(sample * self.channels_out + channel) * places..][..places].copy_from_slice(from);
+            for (place, sample) in tile.samples.clone().enumerate() {
+                let from = &rows[(channel * tile.samples.len() + place) * tile_places..][..tile_places];
+                let start = (sample * self.channels_out + channel) * places + first;
+                output[start..][..tile_places].copy_from_slice(from);
             }
         }
     }
 }
 
-/// Neighbouring pixels of a row: their first index in the columns and in the pictures, and their number.
+/// Neighbouring output pixels: the index of the first in the columns, the index of its pixel in the pictures, and their
+/// number. The pixels are a stride apart.
 struct Run {
     column: usize,
     pixel: usize,
@@ -266,13 +315,23 @@ mod tests {
     #[test]
     fn it_is_the_convolution() {
         let device = Device::flex().autodiff();
-        for (channels, sides, kernel, padding) in
-            [([1, 5], [9, 7], 3, 1), ([3, 4], [6, 8], 5, 2), ([2, 3], [5, 5], 2, 0), ([4, 2], [3, 3], 5, 2)]
-        {
+        for (samples, channels, sides, [kernel, stride, padding]) in [
+            (70, [1, 5], [9, 7], [3, 1, 1]),
+            (70, [3, 4], [6, 8], [5, 1, 2]),
+            (70, [2, 3], [5, 5], [2, 1, 0]),
+            (70, [4, 2], [3, 3], [5, 1, 2]),
+            (70, [3, 4], [9, 8], [3, 2, 1]),
+            (70, [3, 4], [6, 7], [1, 1, 0]),
+            (70, [2, 3], [11, 9], [4, 3, 0]),
+            // A picture of several tiles, the last of them lower than the others.
+            (3, [2, 3], [50, 45], [3, 1, 1]),
+            (2, [2, 3], [91, 80], [3, 2, 1]),
+        ] {
             let layer = Conv2dConfig::new(channels, [kernel, kernel])
+                .with_stride([stride, stride])
                 .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
                 .init(&device);
-            let shape = [70, channels[0], sides[0], sides[1]];
+            let shape = [samples, channels[0], sides[0], sides[1]];
             let x = Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), &device);
             let passes = [forward, |layer: &Conv2d, x| layer.forward(x)].map(|pass| {
                 let x = x.clone().detach().require_grad();

@@ -5,10 +5,12 @@
 mod batch_norm;
 mod conv;
 mod max_pool;
+mod upsample;
 
 pub(crate) use batch_norm::forward as batch_norm;
 pub(crate) use conv::forward as conv;
 pub(crate) use max_pool::forward as max_pool;
+pub(crate) use upsample::forward as upsample;
 
 use burn::backend::{BackendTypes, Flex};
 use burn::tensor::TensorData;

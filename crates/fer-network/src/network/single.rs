@@ -25,11 +25,11 @@ impl Network {
 }
 
 fn collect<'a>(step: Step, layer: &'a Layer, found: &mut Vec<SingleLayer<'a>>) {
-    let Layer::Sum(sum) = layer else {
+    if layer.branches().is_empty() {
         found.push(SingleLayer { layer, step });
         return;
-    };
-    for (steps, Sequence { layers }) in step.branches.into_iter().zip(&sum.branches) {
+    }
+    for (steps, Sequence { layers }) in step.branches.into_iter().zip(layer.branches()) {
         for (step, layer) in steps.into_iter().zip(layers) {
             collect(step, layer, found);
         }

@@ -145,7 +145,7 @@ impl StageTraining {
             .network
             .heads()
             .map(|(head, range)| {
-                let features = match self.network.output_shape(&range) {
+                let features = match self.network.output_shape(head, &range) {
                     Shape::Vector(features) => features,
                     Shape::Image { channels, height, width } => channels * height * width,
                 };

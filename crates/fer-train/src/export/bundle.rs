@@ -99,7 +99,7 @@ fn logits(bundle: &Bundle) -> Result<Vec<f32>> {
 fn logits_of_graph(graph: &[u8], bundle: &Bundle) -> Result<Vec<f32>> {
     let input = bundle.network().input();
     let samples = Tensor::new([SAMPLES, input.channels, input.height, input.width], samples(input))?;
-    let mut outputs = Engine::tract().open(graph)?.run(samples)?;
+    let mut outputs = Engine::tract().open(graph)?.run(&samples)?;
     Ok(outputs.take(LOGITS)?.data().to_vec())
 }
 

@@ -4,6 +4,8 @@
 //! Keras puts channels last, which only changes the order of the features after a flatten. The spec pads by half the kernel
 //! on every side; with strides, Keras's "same" pads asymmetrically, so an explicit zero padding replaces it.
 
+use std::collections::BTreeMap;
+
 use fer_model::NetworkSpec;
 use fer_model::spec::{LayerSpec, Padding, Shape, Step};
 use serde_json::{Value, json};
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 pub fn model(spec: &NetworkSpec) -> Value {
     let input = spec.input();
     let shape = json!([null, input.height, input.width, input.channels]);
-    let mut graph = Graph { layers: Vec::new() };
+    let mut graph = Graph { layers: Vec::new(), taps: BTreeMap::new() };
     graph.layers.push(json!({
         "class_name": "InputLayer",
         "config": {"batch_shape": shape, "dtype": "float32", "name": "input"},
@@ -37,6 +39,8 @@ pub fn model(spec: &NetworkSpec) -> Value {
 
 struct Graph {
     layers: Vec<Value>,
+    /// The tapped outputs by name.
+    taps: BTreeMap<String, Tensor>,
 }
 
 /// The output of a layer.
@@ -71,7 +75,7 @@ impl Graph {
 
     fn step(&mut self, step: &Step, from: Tensor) -> Tensor {
         let name = step.name.replace('.', "_");
-        let (class, config) = match step.layer {
+        let (class, config) = match &step.layer {
             LayerSpec::Conv { .. } => return self.conv(step, name, from),
             LayerSpec::Residual { .. } | LayerSpec::InvertedResidual { .. } => {
                 return self.block(step, name, &from);
@@ -92,6 +96,19 @@ impl Graph {
             LayerSpec::Dropout { rate } => ("Dropout", json!({"rate": rate})),
             LayerSpec::Flatten => ("Flatten", json!({})),
             LayerSpec::Dense { units, bias } => ("Dense", json!({"units": units, "use_bias": bias})),
+            LayerSpec::Upsample { factor } => {
+                ("UpSampling2D", json!({"size": [factor, factor], "interpolation": "nearest"}))
+            }
+            LayerSpec::Tap { name } => {
+                self.taps.insert(name.clone(), from.clone());
+                return from;
+            }
+            LayerSpec::Add { tap, .. } => {
+                let tapped = self.taps.get(tap).cloned().unwrap_or_else(|| from.clone());
+                let lateral = step.branches.iter().flatten();
+                let lateral = lateral.fold(tapped, |tapped, step| self.step(step, tapped));
+                return self.layer("Add", name, json!({}), &[from, lateral], step.output);
+            }
         };
         self.layer(class, name, config, &[from], step.output)
     }

@@ -247,7 +247,7 @@ fn a_bundle_that_was_trained_there_is_served() {
     let images = Tensor::<4>::from_data(burn::tensor::TensorData::new(pixels.clone(), shape), &gpu.device);
     let trained = host(network.forward(images).remove(0));
     let served = fer_engine::Tensor::new(shape, pixels).unwrap();
-    let mut served = Engine::tract().open(&bundle.graph()).unwrap().run(served).unwrap();
+    let mut served = Engine::tract().open(&bundle.graph()).unwrap().run(&served).unwrap();
     assert_close("logits", served.take(LOGITS).unwrap().data(), &trained);
 }
 

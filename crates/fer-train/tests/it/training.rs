@@ -132,7 +132,7 @@ fn exports(folder: &Path) {
     let onnx = fs::read(folder.join("small.onnx")).unwrap();
     let mut session = fer_engine::Engine::tract().open(&onnx).unwrap();
     let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
-    let logits = session.run(bright).unwrap().take("logits").unwrap();
+    let logits = session.run(&bright).unwrap().take("logits").unwrap();
     let most = (0..2).max_by(|&a, &b| logits.data()[a].total_cmp(&logits.data()[b]));
     assert_eq!((logits.shape(), most), ([1, 2].as_slice(), Some(0)));
     python_agrees(&folder.join("small.onnx"), logits.data());
@@ -558,7 +558,7 @@ fn snapshots_make_an_ensemble() {
     succeeds(program(folder).args(["export", "--bundle", "five", "--out", "five.onnx"]));
     let mut session = fer_engine::Engine::tract().open(&fs::read(folder.join("five.onnx")).unwrap()).unwrap();
     let bright = fer_engine::Tensor::new([1, 1, 48, 48], vec![1.3; 48 * 48]).unwrap();
-    let logits = session.run(bright).unwrap().take("logits").unwrap();
+    let logits = session.run(&bright).unwrap().take("logits").unwrap();
     let sum: f32 = logits.data().iter().map(|logit| logit.exp()).sum();
     assert!((sum - 1.0).abs() < 1e-5 && logits.data()[0] > logits.data()[1], "{:?}", logits.data());
     let keras = ["export", "--bundle", "five", "--format", "keras", "--out", "five.json"];
