@@ -9,6 +9,7 @@ use image::RgbImage;
 use crate::face::Face;
 use crate::manifest::{self, ManifestError};
 use crate::mtcnn::{Mtcnn, MtcnnModel};
+use crate::single_shot::{SingleShot, SingleShotModel};
 
 /// An opened detector. It owns its sessions, so each thread opens its own.
 pub trait FaceDetector: Send {
@@ -29,6 +30,8 @@ pub struct DetectorOptions {
     pub min_face: Option<f32>,
     /// Largest number of faces to return; the most confident ones are kept.
     pub max_faces: Option<usize>,
+    /// Least confidence of a face that is returned. A cascade applies it to its last network.
+    pub min_score: Option<f32>,
 }
 
 /// A detector's settings and files, read and verified.
@@ -36,12 +39,30 @@ pub struct DetectorOptions {
 pub enum DetectorModel {
     /// A cascade of three networks.
     Mtcnn(MtcnnModel),
+    /// One network over the whole picture.
+    SingleShot(SingleShotModel),
 }
 
 impl DetectorModel {
+    /// The name of the embedded MTCNN.
+    pub const MTCNN: &'static str = "mtcnn";
+
     /// Returns the detector that is part of the program. `assets/models/mtcnn` describes its training.
     pub fn embedded() -> Self {
         Self::Mtcnn(MtcnnModel::embedded())
+    }
+
+    /// Returns the detector that a user names: [`MTCNN`](Self::MTCNN) for the embedded cascade, the folder of another one, or
+    /// the embedded default without a name.
+    ///
+    /// # Errors
+    /// Returns a [`ManifestError`] that names the file and what is wrong with it.
+    pub fn select(name: Option<&Path>) -> Result<Self, ManifestError> {
+        match name {
+            None => Ok(Self::embedded()),
+            Some(name) if name == Path::new(Self::MTCNN) => Ok(Self::Mtcnn(MtcnnModel::embedded())),
+            Some(folder) => Self::open(folder),
+        }
     }
 
     /// Reads a detector's folder: `model.json` and the files that it lists. A folder without `model.json` must hold
@@ -55,7 +76,16 @@ impl DetectorModel {
         };
         match manifest.kind()?.as_str() {
             MtcnnModel::KIND => MtcnnModel::open(folder, &manifest).map(Self::Mtcnn),
-            kind => Err(manifest.unknown_kind(kind, &[MtcnnModel::KIND])),
+            SingleShotModel::KIND => SingleShotModel::open(folder, &manifest).map(Self::SingleShot),
+            kind => Err(manifest.unknown_kind(kind, &[MtcnnModel::KIND, SingleShotModel::KIND])),
+        }
+    }
+
+    /// Returns the least confidence of a face that the detector returns unless the caller chooses another.
+    pub fn min_score(&self) -> f32 {
+        match self {
+            Self::Mtcnn(model) => model.config().thresholds[2],
+            Self::SingleShot(model) => model.config().threshold,
         }
     }
 
@@ -70,6 +100,9 @@ impl DetectorModel {
     ) -> Result<Box<dyn FaceDetector>, DetectError> {
         match self {
             Self::Mtcnn(model) => Ok(Box::new(Mtcnn::open(engine, model, model.config().with(options))?)),
+            Self::SingleShot(model) => {
+                Ok(Box::new(SingleShot::open(engine, model, model.config().with(options))?))
+            }
         }
     }
 }
@@ -90,7 +123,8 @@ pub enum DetectError {
     },
     /// A network has outputs of another shape than its kind of detector needs.
     #[error(
-        "detector, {net}: output '{output}' has shape {shape:?}; fer_detect::mtcnn describes the expected layout"
+        "detector, {net}: output '{output}' has shape {shape:?}; the documentation of fer_detect::mtcnn and \
+         fer_detect::single_shot describes the expected layout"
     )]
     Layout {
         /// The network's name.

@@ -22,6 +22,17 @@ impl Landmarks {
     pub fn eyes(&self) -> [[f32; 2]; 2] {
         [self.left_eye, self.right_eye]
     }
+
+    /// Returns the landmarks with each point moved.
+    pub(crate) fn map(self, point: impl Fn([f32; 2]) -> [f32; 2]) -> Self {
+        Self {
+            left_eye: point(self.left_eye),
+            right_eye: point(self.right_eye),
+            nose: point(self.nose),
+            mouth_left: point(self.mouth_left),
+            mouth_right: point(self.mouth_right),
+        }
+    }
 }
 
 /// One detected face.

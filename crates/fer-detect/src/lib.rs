@@ -2,8 +2,8 @@
 //!
 //! A [`DetectorModel`] is a detector's files: the ones that are part of the program, or a folder whose `model.json`
 //! ([`manifest`]) names its kind, settings and networks. [`DetectorModel::detector`] opens it as a [`FaceDetector`], which
-//! is all that the rest of the program knows about it. The one kind so far is [`mtcnn`]; another is one more module and
-//! one more variant.
+//! is all that the rest of the program knows about it. The kinds are [`mtcnn`], a cascade, and [`single_shot`], one network over
+//! the whole picture; another is one more module and one more variant.
 //!
 //! This crate does not judge what a face expresses.
 //!
@@ -23,6 +23,7 @@ mod face;
 pub mod manifest;
 pub mod mtcnn;
 mod nms;
+pub mod single_shot;
 
 pub use detector::{DetectError, DetectorModel, DetectorOptions, FaceDetector};
 pub use face::{Face, Landmarks};

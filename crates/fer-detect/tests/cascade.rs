@@ -242,7 +242,7 @@ impl Folder {
     }
 
     fn config(&self) -> MtcnnConfig {
-        let DetectorModel::Mtcnn(model) = self.open().unwrap();
+        let DetectorModel::Mtcnn(model) = self.open().unwrap() else { panic!("it is an MTCNN") };
         model.config()
     }
 

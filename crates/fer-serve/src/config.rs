@@ -65,8 +65,8 @@ pub struct Options {
     /// Emotion bundle (model.json, weights.safetensors) to use instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Folder of a face detector to use instead of the embedded one: model.json, or facenet-pytorch's pnet.onnx, rnet.onnx and
-    /// onet.onnx without one.
+    /// Folder of a face detector to use instead of the embedded default: model.json, or facenet-pytorch's pnet.onnx, rnet.onnx
+    /// and onet.onnx without one. `mtcnn` is the embedded cascade.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
     pub(crate) detector: Option<PathBuf>,
     /// Engine that runs the networks.

@@ -79,10 +79,7 @@ fn engine(options: &Options) -> Result<Engine> {
 }
 
 fn workers(options: &Options, engine: &Engine, bundle: &Bundle) -> Result<Workers<Analyzer>> {
-    let detector = match &options.detector {
-        Some(folder) => DetectorModel::open(folder).context("--detector")?,
-        None => DetectorModel::embedded(),
-    };
+    let detector = DetectorModel::select(options.detector.as_deref()).context("--detector")?;
     let config = AnalyzerConfig {
         decode: DecodeLimits { max_pixels: options.max_pixels },
         detector: DetectorOptions { min_face: options.min_face, ..DetectorOptions::default() },

@@ -37,10 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(library) => Engine::onnx_runtime(library)?,
         None => Engine::tract(),
     };
-    let detector = match &options.detector {
-        Some(folder) => DetectorModel::open(folder)?,
-        None => DetectorModel::embedded(),
-    };
+    let detector = DetectorModel::select(options.detector.as_deref())?;
     let bundle = Bundle::open(&options.model)?;
     let mut analyzer = Analyzer::new(&engine, &detector, &bundle, AnalyzerConfig::default())?;
     let photo = std::fs::read(&options.image)?;

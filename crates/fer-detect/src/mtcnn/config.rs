@@ -44,7 +44,9 @@ impl MtcnnConfig {
     /// Returns these settings with the caller's choices in place of their own.
     #[must_use]
     pub fn with(self, options: &DetectorOptions) -> Self {
+        let [proposal, refinement, output] = self.thresholds;
         Self {
+            thresholds: [proposal, refinement, options.min_score.unwrap_or(output)],
             min_face: options.min_face.unwrap_or(self.min_face),
             max_faces: options.max_faces.unwrap_or(self.max_faces),
             ..self

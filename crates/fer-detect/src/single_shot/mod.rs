@@ -1,0 +1,189 @@
+//! A single-shot detector: one fully convolutional network that is run once over the whole picture.
+//!
+//! The data flows picture → passes → network → cells ([`Cell`]) → non-maximum suppression → boxes with five landmarks. The
+//! network is anchor-free and has one output for each of three strides, so that one pass finds faces of very different sizes
+//! (YuNet: Wu et al. 2023; YOLOX: Ge et al. 2021). `fer-train detector train` trains it.
+//!
+//! # Layout of the network
+//! Input `input`: RGB, `[1, 3, height, width]`, normalised as the manifest says, with sides that are multiples of 32. Outputs
+//! `stride8`, `stride16` and `stride32`: `[1, 15, height / stride, width / stride]`. Of the 15 values of a cell the first is
+//! the logit of the score; the next four are the box, and the last ten the landmarks, as [`Cell`] describes.
+
+mod config;
+mod grid;
+mod model;
+mod passes;
+
+use std::time::{Duration, Instant};
+
+use fer_engine::{Engine, Outputs, Session, Tensor};
+use fer_image::{BoundingBox, Letterbox};
+use image::RgbImage;
+
+pub use config::SingleShotConfig;
+pub use grid::{BOX, Cell, OUTPUTS, POINTS, STRIDES, VALUES};
+pub use model::{NETWORK_FILE, SingleShotFiles, SingleShotManifest, SingleShotModel};
+
+use crate::face::Landmarks;
+use crate::nms::{Measure, Scored, suppress};
+use crate::{DetectError, Face, FaceDetector};
+use passes::{Pass, passes};
+
+/// Largest number of boxes that go on to non-maximum suppression, the best ones: a picture of noise must not take minutes.
+const MAX_CANDIDATES: usize = 3_000;
+
+/// The network's name in errors.
+const NET: &str = "single-shot network";
+
+/// The opened detector. It keeps its buffers from picture to picture.
+pub struct SingleShot {
+    session: Box<dyn Session>,
+    config: SingleShotConfig,
+    letterbox: Letterbox,
+    /// The network's input.
+    pixels: Vec<f32>,
+    candidates: Vec<Candidate>,
+    inference_time: Duration,
+}
+
+/// A face before non-maximum suppression, in pixels of the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Candidate {
+    corners: [f32; 4],
+    score: f32,
+    landmarks: Landmarks,
+}
+
+impl Scored for Candidate {
+    fn corners(&self) -> [f32; 4] {
+        self.corners
+    }
+
+    fn score(&self) -> f32 {
+        self.score
+    }
+}
+
+impl SingleShot {
+    /// Opens the network for one thread at a time.
+    ///
+    /// # Errors
+    /// Returns an error if a setting is out of range or the engine does not open the graph.
+    pub fn open(
+        engine: &Engine,
+        model: &SingleShotModel,
+        config: SingleShotConfig,
+    ) -> Result<Self, DetectError> {
+        config.check().map_err(DetectError::Config)?;
+        Ok(Self {
+            session: engine.open(model.graph()).map_err(engine_error)?,
+            config,
+            letterbox: Letterbox::default(),
+            pixels: Vec::new(),
+            candidates: Vec::new(),
+            inference_time: Duration::ZERO,
+        })
+    }
+
+    /// Runs the network over the picture at one size, and collects the cells that pass the threshold.
+    fn search(&mut self, image: &RgbImage, pass: Pass) -> Result<(), DetectError> {
+        let [width, height] = pass.padded;
+        let normalization = self.config.normalization;
+        self.letterbox.fill(image, pass.content, pass.padded, normalization, &mut self.pixels);
+        let pixels = std::mem::take(&mut self.pixels);
+        let input = Tensor::new([1, 3, height, width], pixels).map_err(engine_error)?;
+        let started = Instant::now();
+        let outputs = self.session.run(&input);
+        self.inference_time += started.elapsed();
+        self.pixels = input.into_data();
+        let mut outputs = outputs.map_err(engine_error)?;
+        let sides = [image.width() as f32, image.height() as f32];
+        let ratio = std::array::from_fn(|axis| sides[axis] / pass.content[axis] as f32);
+        for (output, stride) in OUTPUTS.into_iter().zip(STRIDES) {
+            let cells = take(&mut outputs, output, [height / stride, width / stride])?;
+            collect(cells.data(), width / stride, stride, ratio, self.config.threshold, &mut self.candidates);
+        }
+        Ok(())
+    }
+
+    /// Keeps the best of the candidates that overlap.
+    fn faces(&mut self, width: f32, height: f32) -> Vec<Face> {
+        if self.candidates.len() > MAX_CANDIDATES {
+            let by_score = |a: &Candidate, b: &Candidate| b.score.total_cmp(&a.score);
+            self.candidates.select_nth_unstable_by(MAX_CANDIDATES, by_score);
+            self.candidates.truncate(MAX_CANDIDATES);
+        }
+        let kept = suppress(&self.candidates, self.config.max_overlap, Measure::Union);
+        let faces = kept.into_iter().filter_map(|position| {
+            let Candidate { corners, score, landmarks } = self.candidates[position];
+            let most = [width, height, width, height];
+            let clipped: [f32; 4] = std::array::from_fn(|i| corners[i].clamp(0.0, most[i]));
+            let bounding_box = BoundingBox::from_corners(clipped);
+            let is_inside = bounding_box.width > 0.0 && bounding_box.height > 0.0;
+            is_inside.then_some(Face { bounding_box, confidence: score, landmarks })
+        });
+        faces.take(self.config.max_faces).collect()
+    }
+}
+
+impl FaceDetector for SingleShot {
+    fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError> {
+        self.candidates.clear();
+        for pass in passes(image.width(), image.height(), &self.config) {
+            self.search(image, pass)?;
+        }
+        Ok(self.faces(image.width() as f32, image.height() as f32))
+    }
+
+    fn take_inference_time(&mut self) -> Duration {
+        std::mem::take(&mut self.inference_time)
+    }
+}
+
+fn engine_error(cause: fer_engine::EngineError) -> DetectError {
+    DetectError::Engine { net: NET, cause }
+}
+
+/// Takes an output of `[1, VALUES, rows, columns]`.
+fn take(
+    outputs: &mut Outputs,
+    output: &'static str,
+    [rows, columns]: [usize; 2],
+) -> Result<Tensor, DetectError> {
+    let tensor = outputs.take(output).map_err(engine_error)?;
+    if tensor.shape() == [1, VALUES, rows, columns] {
+        return Ok(tensor);
+    }
+    Err(DetectError::Layout { net: NET, output, shape: tensor.shape().to_vec() })
+}
+
+/// Appends the faces of the cells at or above the threshold. `ratio` is the factor from pixels of the input to pixels of the
+/// picture along each axis.
+fn collect(
+    values: &[f32],
+    columns: usize,
+    stride: usize,
+    ratio: [f32; 2],
+    threshold: f32,
+    candidates: &mut Vec<Candidate>,
+) {
+    let plane = values.len() / VALUES;
+    let least = (threshold / (1.0 - threshold)).ln();
+    for (place, &logit) in values[..plane].iter().enumerate().filter(|(_, logit)| **logit >= least) {
+        let of: [f32; VALUES] = std::array::from_fn(|value| values[value * plane + place]);
+        if !of.iter().all(|value| value.is_finite()) {
+            continue;
+        }
+        let cell = Cell::at(place / columns, place % columns, stride);
+        let corners = cell.corners(std::array::from_fn(|i| of[BOX + i]));
+        let landmarks = cell.landmarks(std::array::from_fn(|i| of[POINTS + i]));
+        candidates.push(Candidate {
+            corners: std::array::from_fn(|i| corners[i] * ratio[i % 2]),
+            score: 1.0 / (1.0 + (-logit).exp()),
+            landmarks: landmarks.map(|[x, y]| [x * ratio[0], y * ratio[1]]),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

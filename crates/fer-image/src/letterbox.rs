@@ -1,0 +1,124 @@
+//! A whole picture as a network's input: resized, padded to the sides that the network needs, normalised, planar RGB.
+
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+
+use crate::area::Normalization;
+
+const CHANNELS: usize = 3;
+
+/// Makes one input after the other in the same memory.
+#[derive(Default)]
+pub struct Letterbox {
+    resizer: Resizer,
+    /// The resized picture.
+    small: Vec<u8>,
+}
+
+impl Letterbox {
+    /// Resizes `image` to `content` (width, height) and writes its three planes of `padded` (width, height) into `out`, whose
+    /// former content is dropped. The padding at the right and below has the value 0, which is the normalisation's mean.
+    ///
+    /// A picture of the content's size is not resized. Otherwise a triangle filter is used, whose support grows with the
+    /// reduction. `content` is cut to `padded`. Nothing but padding is written if `image` or `content` has no pixels.
+    pub fn fill(
+        &mut self,
+        image: &RgbImage,
+        content: [usize; 2],
+        padded: [usize; 2],
+        normalization: Normalization,
+        out: &mut Vec<f32>,
+    ) {
+        out.clear();
+        out.resize(CHANNELS * padded[0] * padded[1], 0.0);
+        let given = [image.width() as usize, image.height() as usize];
+        if given == content {
+            planes(image.as_raw(), content, padded, normalization, out);
+        } else if self.resize(image, content).is_some() {
+            planes(&self.small, content, padded, normalization, out);
+        }
+    }
+
+    /// Returns `None` if there are no pixels.
+    fn resize(&mut self, image: &RgbImage, [width, height]: [usize; 2]) -> Option<()> {
+        if image.is_empty() || width == 0 || height == 0 {
+            return None;
+        }
+        self.small.resize(CHANNELS * width * height, 0);
+        let source =
+            TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw()).ok()?;
+        let target = TypedImage::<U8x3>::from_buffer(width as u32, height as u32, &mut self.small);
+        // From a reduction to less than half on, supersampling first reduces to twice the size by nearest neighbour, so that
+        // a large photo costs little.
+        let half = 2 * width < image.width() as usize;
+        let filter = FilterType::Bilinear;
+        let algorithm =
+            if half { ResizeAlg::SuperSampling(filter, 2) } else { ResizeAlg::Convolution(filter) };
+        let options = ResizeOptions::new().resize_alg(algorithm);
+        self.resizer.resize_typed(&source, &mut target.ok()?, &options).ok()
+    }
+}
+
+/// Normalises interleaved pixels into the upper left corner of the padded planes.
+fn planes(
+    pixels: &[u8],
+    [width, height]: [usize; 2],
+    [padded_width, padded_height]: [usize; 2],
+    Normalization { mean, scale }: Normalization,
+    out: &mut [f32],
+) {
+    let plane = padded_width * padded_height;
+    if width == 0 || plane == 0 {
+        return;
+    }
+    let factor = 1.0 / scale;
+    let (red, rest) = out.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    let lines = pixels.chunks_exact(CHANNELS * width).take(height.min(padded_height));
+    for (row, line) in lines.enumerate() {
+        let start = row * padded_width;
+        let [red, green, blue] =
+            [&mut *red, &mut *green, &mut *blue].map(|plane| &mut plane[start..][..padded_width]);
+        let outputs = red.iter_mut().zip(green).zip(blue);
+        for (pixel, ((red, green), blue)) in line.as_chunks::<CHANNELS>().0.iter().zip(outputs) {
+            *red = (f32::from(pixel[0]) - mean) * factor;
+            *green = (f32::from(pixel[1]) - mean) * factor;
+            *blue = (f32::from(pixel[2]) - mean) * factor;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Normalization = Normalization { mean: 0.0, scale: 1.0 };
+
+    #[test]
+    fn a_picture_of_the_right_size_is_copied_and_padded() {
+        let image = RgbImage::from_fn(2, 2, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        let mut out = vec![5.0; 100];
+        Letterbox::default().fill(&image, [2, 2], [3, 4], PLAIN, &mut out);
+        assert_eq!(out.len(), 36);
+        assert_eq!(out[..6], [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(out[12..18], [0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!((&out[24..27], &out[30..36]), (&[9.0, 9.0, 0.0][..], &[0.0; 6][..]));
+    }
+
+    #[test]
+    fn others_are_resized_in_the_same_memory() {
+        let image = RgbImage::from_fn(40, 20, |x, _| image::Rgb([(x / 10 * 10) as u8; 3]));
+        let (mut letterbox, mut out) = (Letterbox::default(), Vec::new());
+        for _ in 0..2 {
+            letterbox.fill(&image, [4, 2], [4, 4], Normalization { mean: 10.0, scale: 10.0 }, &mut out);
+            assert!((out[0] + 1.0).abs() <= 0.2 && (out[3] - 2.0).abs() <= 0.2, "{out:?}");
+            assert_eq!(out[8..16], [0.0; 8]);
+        }
+        letterbox.fill(&RgbImage::new(0, 0), [4, 2], [4, 4], PLAIN, &mut out);
+        assert_eq!(out, [0.0; 48]);
+        letterbox.fill(&image, [0, 0], [4, 4], PLAIN, &mut out);
+        assert_eq!(out, [0.0; 48]);
+    }
+}
