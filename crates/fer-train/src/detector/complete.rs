@@ -6,13 +6,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fer_detect::mtcnn::{MtcnnConfig, MtcnnModel};
+use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
 use fer_image::BoundingBox;
 
 use super::annotations::{Photo, Row};
-use super::evaluate::{Truth, detect};
-use super::nets::Nets;
+use super::curve::Truth;
+use super::evaluate::detect;
 
 /// Source of the added rows.
 pub const SOURCE: &str = "detector";
@@ -31,16 +31,15 @@ const KNOWN: f32 = 0.2;
 /// Returns an error if a photo cannot be read or a network fails.
 pub fn complete(
     engine: &Engine,
-    model: &MtcnnModel,
+    model: &DetectorModel,
     photos: &mut [Photo],
     folder: &Path,
 ) -> Result<[usize; 2]> {
-    let [proposal, refinement, _] = MtcnnConfig::facenet_pytorch().thresholds;
-    let config = MtcnnConfig { thresholds: [proposal, refinement, POSSIBLE], ..model.config() };
-    let found = detect(engine, &Nets::from(model), &config, photos, folder)?;
+    let options = DetectorOptions { min_score: Some(POSSIBLE), ..DetectorOptions::default() };
+    let found = detect(|| model.detector(engine, &options), photos, folder)?;
     let mut added = [0, 0];
     for (photo, found) in photos.iter_mut().zip(found) {
-        let known: Vec<Truth> = photo.faces.iter().map(|row| Truth::of(row, 0.0, found.size)).collect();
+        let known: Vec<Truth> = photo.faces.iter().map(|row| Truth::of(row, found.size)).collect();
         for face in found.faces {
             if known.iter().any(|truth| truth.bounding_box.iou(&face.bounding_box) > KNOWN) {
                 continue;

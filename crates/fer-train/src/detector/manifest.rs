@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::annotations::Photo;
 use super::config::DetectorTraining;
-use super::evaluate::Report;
 use super::nets::Nets;
+use super::train::CascadeReport;
 use super::views::NORMALIZATION;
 
 /// Counts the photos, and the faces by source.
@@ -33,7 +33,7 @@ pub fn write(
     nets: &Nets,
     config: &DetectorTraining,
     data: &Value,
-    report: &Report,
+    report: &CascadeReport,
 ) -> Result<()> {
     let [proposal, refinement, output] = nets.0.as_slice() else { bail!("a detector has three networks") };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
