@@ -13,6 +13,7 @@ use fer_image::DecodeLimits;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// One annotated face.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -161,6 +162,16 @@ pub fn read_negatives(list: &Path) -> Result<Vec<Photo>> {
     let text = std::fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     let paths = text.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok(paths.map(|path| Photo { path: path.to_owned(), faces: Vec::new() }).collect())
+}
+
+/// sha256 in lower-case hexadecimal over annotations, the list of photos without faces, and whatever completes them.
+pub fn sha256(photos: &[Photo], negatives: &[Photo], more: &str) -> String {
+    let mut hash = Sha256::new();
+    for photo in photos.iter().chain(negatives) {
+        hash.update(format!("{photo:?}"));
+    }
+    hash.update(more);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Decodes a photo as serving does.

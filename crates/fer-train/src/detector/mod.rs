@@ -1,4 +1,4 @@
-//! Training and measuring face detectors: the three networks of an MTCNN.
+//! Training and measuring face detectors: the three networks of an MTCNN, and a [`single_shot`] detector.
 //!
 //! For an MTCNN, a CSV row goes [`annotations`] → [`corpus`] ([`scene`]) → [`samples`] ([`views`]) → [`loss`] → [`stage_training`] →
 //! [`train`] → [`manifest`]. Between the stages [`mine`] looks for hard examples with the networks that are there
@@ -19,6 +19,7 @@ pub mod nets;
 pub mod run_folder;
 pub mod samples;
 pub mod scene;
+pub mod single_shot;
 pub mod stage_training;
 pub mod stages;
 pub mod train;

@@ -93,7 +93,7 @@ fn mirror(sample: &mut Sample, side: usize) {
 }
 
 /// Replaces all three planes by their luma (Rec. 601, of normalised values).
-fn turn_grey(pixels: &mut [f32], plane: usize) {
+pub(super) fn turn_grey(pixels: &mut [f32], plane: usize) {
     for pixel in 0..plane {
         let luma = 0.299 * pixels[pixel] + 0.587 * pixels[plane + pixel] + 0.114 * pixels[2 * plane + pixel];
         (0..3).for_each(|channel| pixels[channel * plane + pixel] = luma);
@@ -117,7 +117,7 @@ fn cover(pixels: &mut [f32], side: usize, random: &mut StdRng) {
 }
 
 /// Replaces each pixel by the weighted mean (1, 2, 1) of itself and its neighbours in both directions. The border stays.
-fn smooth(values: &mut [f32], side: usize) {
+pub(super) fn smooth(values: &mut [f32], side: usize) {
     for row in values.chunks_exact_mut(side) {
         let mut before = row[0];
         for x in 1..side - 1 {

@@ -15,13 +15,13 @@ use crate::evaluation::metrics::Metrics;
 use crate::training::state::EpochReport;
 
 /// Width and height of a chart in pixels.
-const SIZE: (u32, u32) = (760, 440);
+pub(super) const SIZE: (u32, u32) = (760, 440);
 
 /// Pixels of the PNG for each pixel of the SVG.
 const PNG_SCALE: f32 = 2.0;
 
 /// Colours that people with colour-vision deficiency can tell apart (Okabe & Ito 2008).
-const COLOURS: [RGBColor; 7] = [
+pub(super) const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -31,7 +31,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(60, 60, 60),
 ];
 
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 
 /// Writes `name.svg` and `name.png` into a folder.
 ///
@@ -62,7 +62,7 @@ fn png(svg: &str) -> Result<Vec<u8>> {
 }
 
 /// The SVG of a chart of the given size, which `draw` draws.
-fn svg(
+pub(super) fn svg(
     size: (u32, u32),
     draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<()>,
 ) -> Result<String> {
@@ -76,11 +76,11 @@ fn svg(
     Ok(text)
 }
 
-fn failed<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T> {
+pub(super) fn failed<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T> {
     result.map_err(|e| anyhow!("cannot draw a chart: {e}"))
 }
 
-fn legend<'a>(
+pub(super) fn legend<'a>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
     position: SeriesLabelPosition,
 ) -> Result<()> {
@@ -90,7 +90,7 @@ fn legend<'a>(
 }
 
 /// The mark of a series in the legend.
-fn swatch(colour: RGBColor) -> impl Fn((i32, i32)) -> Rectangle<(i32, i32)> {
+pub(super) fn swatch(colour: RGBColor) -> impl Fn((i32, i32)) -> Rectangle<(i32, i32)> {
     move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
 }
 

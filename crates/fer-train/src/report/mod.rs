@@ -7,5 +7,6 @@ pub mod compare;
 pub mod evaluation;
 pub mod exploration;
 pub mod folder;
+pub mod lines;
 pub mod sheet;
 pub mod summary;

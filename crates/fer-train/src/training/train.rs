@@ -178,7 +178,7 @@ fn provenance(
 }
 
 /// A flag that Ctrl-C sets. A second Ctrl-C ends the program at once, as it would without this handler.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let pressed = Arc::clone(&stop);
     let set = ctrlc::set_handler(move || {

@@ -145,6 +145,121 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
     assert!(message.contains("runs/whole was started with another configuration"), "{message}");
 }
 
+/// Writes the configuration that ships, with a tiny network, small crops and few steps.
+fn write_single_shot(folder: &Path) {
+    fn narrow(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match (key.as_str(), value.as_u64()) {
+                        ("channels", Some(channels @ (16 | 32 | 64))) => *value = json!(channels / 8),
+                        ("width" | "height", Some(320)) => *value = json!(96),
+                        _ => narrow(value),
+                    }
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(narrow),
+            _ => {}
+        }
+    }
+    let mut config: Value =
+        serde_json::from_str(include_str!("../../../../configs/detector/single_shot.json")).unwrap();
+    narrow(&mut config);
+    config["data"]["validation"] = json!({ "test": 0.3 });
+    config["data"]["draw"] = json!({ "test": 0.7, "negatives": 0.3 });
+    for (key, value) in [("epochs", 2), ("steps_per_epoch", 4), ("batch_size", 4), ("warmup_steps", 2)] {
+        config[key] = json!(value);
+    }
+    fs::write(folder.join("single_shot.json"), config.to_string()).unwrap();
+}
+
+fn train_single_shot(folder: &Path, name: &str) -> Command {
+    let mut command = program(folder);
+    command.args(["detector", "train", "--config", "single_shot.json", "--annotations", "faces.csv"]);
+    command.args(["--device", "cpu", "--threads", "2", "--name", name]);
+    command
+}
+
+#[test]
+fn a_single_shot_run_that_was_killed_ends_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    write_single_shot(folder);
+    // The teacher knows the face that is not annotated.
+    let teacher = "path,x,y,w,h,le_x,le_y,re_x,re_y,nose_x,nose_y,ml_x,ml_y,mr_x,mr_y,score\n\
+                   face1.png,203,83,50,67,217,107,241,108,228,122,215,128,240,130,0.9\n";
+    fs::write(folder.join("teacher.csv"), teacher).unwrap();
+    let output = train_single_shot(folder, "whole").arg("--json").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let best: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        best["sources"]["test"]["ap50"].is_number() && best["crops_per_second"].as_f64() > Some(0.0),
+        "{best}"
+    );
+    for file in ["curves.png", "curves.svg", "history.json", "validation.csv", "detector/model.json"] {
+        assert!(folder.join("runs/whole").join(file).exists(), "{file}");
+    }
+
+    let mut child = train_single_shot(folder, "killed").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    while !lines.next().unwrap().unwrap().contains("epoch   1/2") {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeeds(&mut train_single_shot(folder, "killed"));
+    let history = |name: &str| -> Vec<Value> {
+        let text = fs::read(folder.join("runs").join(name).join("history.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    let (whole, killed) = (history("whole"), history("killed"));
+    assert_eq!((whole.len(), killed.len()), (2, 2));
+    for (a, b) in whole.iter().zip(&killed) {
+        for key in ["score_loss", "box_loss", "landmark_loss", "overlap", "learning_rate", "sources"] {
+            assert_eq!(a[key], b[key], "{key}");
+        }
+    }
+    let network = |name: &str| fs::read(folder.join(format!("runs/{name}/detector/detector.onnx"))).unwrap();
+    assert!(network("whole") == network("killed"), "the networks differ");
+
+    the_detector_is_a_detectors_folder(folder);
+    other_settings_are_refused(folder);
+}
+
+fn the_detector_is_a_detectors_folder(folder: &Path) {
+    let mut evaluate = program(folder);
+    evaluate.args(["detector", "evaluate", "--annotations", "faces.csv", "--json", "--detector"]);
+    evaluate.args(["runs/whole/detector", "--mistakes", "mistakes", "--min-size", "12", "--tag", ""]);
+    let report: Value = serde_json::from_str(&succeeds(&mut evaluate)).unwrap();
+    assert_eq!(report["faces"], 16, "{report}");
+    assert!(folder.join("mistakes/mistakes.png").exists());
+    let mut cascade_only = program(folder);
+    cascade_only.args([
+        "detector",
+        "evaluate",
+        "--annotations",
+        "faces.csv",
+        "--detector",
+        "runs/whole/detector",
+    ]);
+    let message = refusal(cascade_only.args(["--pyramid-factor", "0.5"]));
+    assert!(message.contains("belong to an MTCNN"), "{message}");
+}
+
+fn other_settings_are_refused(folder: &Path) {
+    let config = fs::read_to_string(folder.join("single_shot.json")).unwrap();
+    fs::write(folder.join("single_shot.json"), config.replace("\"batch_size\":4", "\"batch_size\":5"))
+        .unwrap();
+    let message = refusal(&mut train_single_shot(folder, "whole"));
+    assert!(message.contains("config.batch_size was 4 and is 5 now"), "{message}");
+    fs::write(folder.join("single_shot.json"), config.replace("\"test\":0.7", "\"nowhere\":0.7")).unwrap();
+    let output = train_single_shot(folder, "other").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("the source 'nowhere'"), "{said}");
+    fs::write(folder.join("single_shot.json"), config.replace("single_shot", "double_shot")).unwrap();
+    assert!(refusal(&mut train_single_shot(folder, "other")).contains("the kind 'double_shot' is unknown"));
+}
+
 #[test]
 fn the_embedded_detector_measured_and_used_to_fill_in() {
     let folder = tempfile::tempdir().unwrap();

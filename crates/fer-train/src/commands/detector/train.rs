@@ -1,12 +1,21 @@
 //! `fer-train detector train`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use fer_detect::manifest::FILE as MANIFEST;
+use fer_detect::single_shot::NETWORK_FILE;
+use fer_model::file::write_atomically;
+use fer_train::detector::annotations::Photo;
 use fer_train::detector::config::DetectorTraining;
 use fer_train::detector::corpus::Corpus;
 use fer_train::detector::run_folder::RunFolder;
+use fer_train::detector::single_shot::config::SingleShotTraining;
+use fer_train::detector::single_shot::teacher::{self, Teacher, TeacherBox};
+use fer_train::detector::single_shot::train::{Job, RunSettings};
+use fer_train::detector::single_shot::{self, run_folder};
 use fer_train::detector::{annotations, manifest, train};
 
 use super::Photos;
@@ -14,7 +23,7 @@ use crate::commands::compute::ComputeArgs;
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// Training configuration.
+    /// Training configuration, of an MTCNN or of a single-shot detector.
     #[arg(long, default_value = "configs/detector/mtcnn.json")]
     config: PathBuf,
     #[command(flatten)]
@@ -25,9 +34,13 @@ pub(crate) struct TrainArgs {
     /// Folder of all runs.
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
-    /// Name of this run's folder inside --runs.
-    #[arg(long, default_value = "mtcnn")]
-    name: String,
+    /// CSV of another detector's boxes, which complete the annotations of a single-shot detector's training
+    /// [default: teacher.csv in the image folder, if there is one].
+    #[arg(long)]
+    teacher: Option<PathBuf>,
+    /// Name of this run's folder inside --runs [default: the configuration's kind].
+    #[arg(long)]
+    name: Option<String>,
     /// Folder for the trained networks and their model.json [default: detector in the run's folder].
     #[arg(long)]
     out: Option<PathBuf>,
@@ -39,12 +52,86 @@ pub(crate) struct TrainArgs {
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    if SingleShotTraining::is_kind_of(&args.config)? { single_shot(args) } else { mtcnn(args) }
+}
+
+impl TrainArgs {
+    fn run_path(&self, default_name: &str) -> PathBuf {
+        self.runs.join(self.name.as_deref().unwrap_or(default_name))
+    }
+
+    fn negatives(&self) -> Result<Vec<Photo>> {
+        let list = self.negatives.clone().unwrap_or_else(|| self.photos.folder().join("negatives.txt"));
+        annotations::read_negatives(&list)
+    }
+}
+
+fn single_shot(args: &TrainArgs) -> Result<()> {
+    let config = SingleShotTraining::read(&args.config)?;
+    let folder = run_folder::RunFolder::create(&args.run_path("single_shot"))?;
+    let images = args.photos.folder();
+    let (photos, negatives) = (args.photos.read()?, args.negatives()?);
+    let beside = images.join("teacher.csv");
+    let teacher = match &args.teacher {
+        Some(csv) => teacher::read(csv)?,
+        None if beside.exists() => teacher::read(&beside)?,
+        None => Teacher::new(),
+    };
+    let annotations_sha256 = annotations::sha256(&photos, &negatives, &format!("{:?}", sorted(&teacher)));
+    let settings = RunSettings { config, annotations_sha256 };
+    let config = &settings.config;
+    let start = single_shot::train::starting_point(&settings, folder.path())?;
+    let data = manifest::sources(&photos, negatives.len());
+    eprintln!("reading {} photos with faces, {} without", photos.len(), negatives.len());
+    let corpus = single_shot::corpus::Corpus::open(config, photos, negatives, &teacher, images)?;
+    let compute = args.compute.open()?;
+    eprintln!(
+        "training on {} photos with {} faces, on {}; {} validation photos; run in {}",
+        corpus.photos(),
+        corpus.faces(),
+        compute.name,
+        corpus.validation.len(),
+        folder.path().display()
+    );
+    let job = Job { settings: &settings, corpus: &corpus, data, images, compute: &compute, folder: &folder };
+    let best = single_shot::train::train(&job, start)?;
+    let out = match &args.out {
+        None => folder.detector(),
+        Some(out) => {
+            copy_detector(&folder.detector(), out)?;
+            out.clone()
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&best)?);
+    } else {
+        println!("the detector of epoch {} is in {}", best.epoch, out.display());
+    }
+    Ok(())
+}
+
+/// A teacher's boxes in an order that does not depend on the hashing of a run.
+fn sorted(teacher: &Teacher) -> BTreeMap<&String, &Vec<TeacherBox>> {
+    teacher.iter().collect()
+}
+
+/// Copies the network and, last, its manifest.
+fn copy_detector(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    for name in [NETWORK_FILE, MANIFEST] {
+        let (source, target) = (from.join(name), to.join(name));
+        let bytes = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        write_atomically(&target, &bytes).with_context(|| format!("cannot write {}", target.display()))?;
+    }
+    Ok(())
+}
+
+fn mtcnn(args: &TrainArgs) -> Result<()> {
     let config = DetectorTraining::read(&args.config)?;
-    let run = RunFolder::open(&args.runs.join(&args.name), &config)?;
+    let run = RunFolder::open(&args.run_path("mtcnn"), &config)?;
     let images = args.photos.folder();
     let photos = args.photos.read()?;
-    let list = args.negatives.clone().unwrap_or_else(|| images.join("negatives.txt"));
-    let negatives = annotations::read_negatives(&list)?;
+    let negatives = args.negatives()?;
     let data = manifest::sources(&photos, negatives.len());
     eprintln!("reading {} photos with faces, {} without", photos.len(), negatives.len());
     let corpus = Corpus::open(&config, photos, negatives, images)?;
