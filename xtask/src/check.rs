@@ -10,8 +10,12 @@ use crate::workspace;
 /// What to check.
 #[derive(Subcommand)]
 pub(crate) enum Check {
-    /// Train on a software renderer and on the CPU, also at the sizes of real runs, and compare all numbers.
-    Gpu,
+    /// Train on a software renderer and on the CPU and compare all numbers.
+    Gpu {
+        /// Leave out the sizes of real runs.
+        #[arg(long)]
+        small: bool,
+    },
 }
 
 /// Runs the check.
@@ -20,14 +24,21 @@ pub(crate) enum Check {
 /// A test fails, or there is no software Vulkan driver.
 pub(crate) fn run(check: &Check) -> Result<()> {
     match check {
-        Check::Gpu => gpu(),
+        Check::Gpu { small } => gpu(*small),
     }
 }
 
-fn gpu() -> Result<()> {
+fn gpu(small: bool) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--workspace", "--test", "it", "--", "gpu::", "--include-ignored", "--nocapture"]);
-    cargo.current_dir(workspace("")).env("FER_REQUIRE", "software-gpu");
+    if small {
+        cargo.args(["--skip", "real_sizes"]);
+    }
+    // The driver compiles every kernel that autotune tries, which takes longer than training.
+    cargo
+        .current_dir(workspace(""))
+        .env("FER_REQUIRE", "software-gpu")
+        .env("CUBECL_AUTOTUNE_LEVEL", "minimal");
     // Mesa's drivers want an existing folder.
     let folder = tempfile::tempdir()?;
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
