@@ -3,6 +3,7 @@
 //! One thread reads files and decodes videos, the workers analyse, and the calling thread receives. At most a few pictures
 //! for each worker are in memory at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -134,7 +135,13 @@ impl<P: Send + 'static, F: Send + 'static> Reader<'_, P, F> {
     fn read_all(&self, known: &(dyn Fn(usize) -> Known + Sync)) {
         for index in 0..self.job.inputs.len() {
             let known = known(index);
-            if known != Known::All && self.read(index, known).is_err() {
+            if known == Known::All {
+                continue;
+            }
+            // A decoder that cannot cope with a file must not end the run.
+            let read = catch_unwind(AssertUnwindSafe(|| self.read(index, known)));
+            let panicked = |_| self.ready(Event::Unreadable { input: index, message: PANICKED.to_owned() });
+            if read.unwrap_or_else(panicked).is_err() {
                 return;
             }
         }

@@ -11,7 +11,7 @@ pub enum VideoError {
     /// `ffmpeg` is not installed.
     #[error(
         "videos are read with ffmpeg, which was not found; install it (https://ffmpeg.org) so that `ffmpeg` and `ffprobe` \
-         can be started"
+         can be started, or build with the feature `openh264`, which reads MP4 and MOV files with H.264"
     )]
     NoFfmpeg,
     /// A program cannot be started or its output cannot be read.

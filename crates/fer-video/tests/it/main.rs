@@ -164,3 +164,84 @@ fn encoding_keeps_times_and_sound() {
     });
     assert!(matches!(ended, Err(VideoError::Encode(_))), "{ended:?}");
 }
+
+/// The decoder that is part of the crate sees the same frames at the same times as ffmpeg.
+#[cfg(feature = "openh264")]
+#[test]
+fn the_bundled_decoder_agrees_with_ffmpeg() {
+    if !has_ffmpeg() {
+        return fer_testing::skip("ffmpeg", "it cannot be started");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    clip(folder.path());
+    // Frames that are coded out of their order, at varying intervals.
+    let times_of = "settb=1/1000,setpts='if(lt(N,10),N*40,400+(N-10)*300)'";
+    let coded = "-c:v libx264 -profile:v main -bf 2 -g 8 -enc_time_base -1 -fps_mode passthrough varying.mp4";
+    assert!(ffmpeg(folder.path(), &format!("-i clip.mp4 -vf {times_of} {coded}")));
+    let selections = [
+        Selection::default(),
+        Selection { from: milliseconds(500), to: milliseconds(2600), every: None },
+        Selection { every: milliseconds(250), ..Selection::default() },
+    ];
+    for name in ["clip.mp4", "varying.mp4"] {
+        for selection in &selections {
+            let path = folder.path().join(name);
+            let (expected, _) = frames(&path, selection);
+            let video = fer_video::open_bundled(&path, selection, LIMITS).unwrap();
+            let found: Vec<Frame> = video.map(|frame| frame.unwrap()).collect();
+            assert_eq!(times(&found), times(&expected), "{name}, {selection:?}");
+            for (found, expected) in found.iter().zip(&expected) {
+                let difference =
+                    found.pixels.iter().zip(expected.pixels.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)));
+                assert!(
+                    difference.sum::<f64>() / (320.0 * 240.0 * 3.0) < 6.0,
+                    "{name}, frame {}",
+                    found.number
+                );
+            }
+        }
+    }
+    assert!(ffmpeg(folder.path(), "-i clip.mp4 -c copy -movflags +faststart whole.mp4"));
+    let whole = std::fs::read(folder.path().join("whole.mp4")).unwrap();
+    let cut = folder.path().join("cut.mp4");
+    std::fs::write(&cut, &whole[..whole.len() * 6 / 10]).unwrap();
+    let cut: Vec<_> = fer_video::open_bundled(&cut, &Selection::default(), LIMITS).unwrap().collect();
+    assert!((8..=13).contains(&cut.len()) && matches!(cut.last(), Some(Err(VideoError::Damaged { .. }))));
+    std::fs::write(folder.path().join("text.mp4"), b"hello").unwrap();
+    let text = fer_video::open_bundled(&folder.path().join("text.mp4"), &Selection::default(), LIMITS);
+    assert!(text.err().unwrap().to_string().contains("without ffmpeg, only MP4 and MOV files with H.264"));
+}
+
+/// Files with wrong bytes end with an error or with wrong pixels, and never with a panic or a crash.
+#[cfg(feature = "openh264")]
+#[test]
+fn the_bundled_decoder_survives_wrong_bytes() {
+    if !has_ffmpeg() {
+        return fer_testing::skip("ffmpeg", "it cannot be started");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    clip(folder.path());
+    assert!(ffmpeg(folder.path(), "-i clip.mp4 -vf scale=96:72 -g 8 -bf 2 -movflags +faststart small.mp4"));
+    let whole = std::fs::read(folder.path().join("small.mp4")).unwrap();
+    let path = folder.path().join("wrong.mp4");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for round in 0..ROUNDS {
+        let mut wrong = whole.clone();
+        // Half of the rounds hit the index, which comes first.
+        let end = if round % 2 == 0 { 1500.min(wrong.len()) } else { wrong.len() };
+        for _ in 0..=random(8) {
+            wrong[random(end)] = random(256) as u8;
+        }
+        std::fs::write(&path, &wrong).unwrap();
+        if let Ok(video) = fer_video::open_bundled(&path, &Selection::default(), LIMITS) {
+            assert!(video.count() < 10_000);
+        }
+    }
+}
+
+#[cfg(feature = "openh264")]
+const ROUNDS: usize = 300;
