@@ -191,7 +191,7 @@ mod tests {
         let path = folder.path().join("t");
         let refused = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            let all = read(&path).and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+            let all = read(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             all.unwrap_err().to_string()
         };
         assert!(refused(b"").contains("not a table"));
