@@ -119,7 +119,7 @@ fn print_report(report: &Report, min_size: f32, engine: &Engine) {
         println!("{} boxes without an area are ignored", report.empty_boxes);
     }
     println!("average precision  {:.3} at an overlap of 0.5, {:.3} at 0.4", report.ap50, report.ap40);
-    for size in &report.by_size {
+    for size in report.by_size.iter().filter(|size| size.faces > 0) {
         let range = match size.to {
             Some(to) => format!("{} to {to} pixels", size.from),
             None => format!("from {} pixels", size.from),
