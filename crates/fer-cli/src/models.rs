@@ -30,7 +30,7 @@ pub(crate) struct ModelArgs {
     /// Emotion bundle (model.json, weights.safetensors) to use instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Folder of a face detector to use instead of the embedded one.
+    /// Folder of a face detector to use instead of the embedded default, or `mtcnn` for the embedded MTCNN.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
     detector: Option<PathBuf>,
     /// Engine that runs the networks.
@@ -90,9 +90,11 @@ impl Models {
             Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
             None => Bundle::embedded().context("the embedded emotion model")?,
         };
-        let (detector, detector_name) = match &args.detector {
-            Some(folder) => (DetectorModel::open(folder).context("--detector")?, digest(folder)?),
-            None => (DetectorModel::embedded(), "embedded".to_owned()),
+        let detector = DetectorModel::select(args.detector.as_deref()).context("--detector")?;
+        let detector_name = match &args.detector {
+            Some(name) if name == Path::new(DetectorModel::MTCNN) => DetectorModel::MTCNN.to_owned(),
+            Some(folder) => digest(folder)?,
+            None => "embedded".to_owned(),
         };
         let config = AnalyzerConfig {
             decode: DecodeLimits { max_pixels: args.max_pixels },
