@@ -2,13 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use fer_model::Emotion;
 use fer_model::file::write_atomically;
-use resvg::tiny_skia::{Color, Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb};
 
 use super::summary::{BINS, Summary};
 use super::timeline::{Strip, Timeline};
@@ -21,9 +18,6 @@ const LEFT: f64 = 90.0;
 
 /// Space to the right of them, for the last label of the axis.
 const RIGHT: f64 = 26.0;
-
-/// Pixels of a PNG for each unit of the SVG.
-const PNG_SCALE: f32 = 2.0;
 
 /// A chart.
 pub(crate) struct Chart {
@@ -230,24 +224,10 @@ impl Chart {
             title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
         // Where no page gives a colour, text is dark on white.
         let svg = self.svg.replacen("<svg ", "<svg color=\"#1c2422\" style=\"background:#fff\" ", 1);
-        for (extension, bytes) in [("svg", svg.clone().into_bytes()), ("png", png(&svg)?)] {
+        for (extension, bytes) in [("svg", svg.clone().into_bytes()), ("png", fer_chart::png(&svg)?)] {
             let path = folder.join(format!("{number:02}-{plain}.{extension}"));
             write_atomically(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
     }
-}
-
-fn png(svg: &str) -> Result<Vec<u8>> {
-    let mut fonts = fontdb::Database::new();
-    fonts.load_font_source(fontdb::Source::Binary(Arc::new(epaint_default_fonts::UBUNTU_LIGHT)));
-    let family = fonts.faces().next().and_then(|face| face.families.first()).map(|(name, _)| name.clone());
-    fonts.set_sans_serif_family(family.context("the embedded font has no family")?);
-    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).context("the chart is no SVG")?;
-    let size = tree.size().to_int_size().scale_by(PNG_SCALE).context("the chart is empty")?;
-    let mut pixels = Pixmap::new(size.width(), size.height()).context("the chart is empty")?;
-    pixels.fill(Color::WHITE);
-    resvg::render(&tree, Transform::from_scale(PNG_SCALE, PNG_SCALE), &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| anyhow!("cannot encode a PNG: {error}"))
 }

@@ -2,23 +2,17 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use fer_model::file::write_atomically;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb};
 
 use crate::evaluation::metrics::Metrics;
 use crate::training::state::EpochReport;
 
 /// Width and height of a chart in pixels.
 pub(super) const SIZE: (u32, u32) = (760, 440);
-
-/// Pixels of the PNG for each pixel of the SVG.
-const PNG_SCALE: f32 = 2.0;
 
 /// Colours that people with colour-vision deficiency can tell apart (Okabe & Ito 2008).
 pub(super) const COLOURS: [RGBColor; 7] = [
@@ -43,22 +37,7 @@ pub fn write(svg: &str, folder: &Path, name: &str) -> Result<()> {
         write_atomically(path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     save(&file("svg"), svg.as_bytes())?;
-    save(&file("png"), &png(svg)?)
-}
-
-fn png(svg: &str) -> Result<Vec<u8>> {
-    let mut fonts = fontdb::Database::new();
-    let sources = fontdb::Source::Binary(Arc::new(epaint_default_fonts::UBUNTU_LIGHT));
-    fonts.load_font_source(sources);
-    let family = fonts.faces().next().and_then(|face| face.families.first()).map(|(name, _)| name.clone());
-    fonts.set_sans_serif_family(family.context("the embedded font has no family")?);
-    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).context("the chart is no SVG")?;
-    let size = tree.size().to_int_size().scale_by(PNG_SCALE).context("the chart is empty")?;
-    let mut pixels = Pixmap::new(size.width(), size.height()).context("the chart is empty")?;
-    pixels.fill(resvg::tiny_skia::Color::WHITE);
-    resvg::render(&tree, Transform::from_scale(PNG_SCALE, PNG_SCALE), &mut pixels.as_mut());
-    pixels.encode_png().map_err(|e| anyhow!("cannot encode a PNG: {e}"))
+    save(&file("png"), &fer_chart::png(svg)?)
 }
 
 /// The SVG of a chart of the given size, which `draw` draws.
@@ -80,10 +59,37 @@ pub(super) fn failed<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T>
     result.map_err(|e| anyhow!("cannot draw a chart: {e}"))
 }
 
-pub(super) fn legend<'a>(
-    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
-    position: SeriesLabelPosition,
-) -> Result<()> {
+/// A chart of numbers over numbers.
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// A chart of values over the epochs of a run, whose lines are still to be drawn.
+pub(super) fn epoch_axes<'a>(
+    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+    title: &str,
+    epochs: usize,
+    values: Range<f64>,
+) -> Result<Chart<'a>> {
+    let mut chart = failed(
+        ChartBuilder::on(area)
+            .margin(14)
+            .caption(title, (FONT, 17))
+            .x_label_area_size(34)
+            .y_label_area_size(44)
+            .build_cartesian_2d(1.0..epochs as f64, values),
+    )?;
+    failed(
+        chart
+            .configure_mesh()
+            .x_desc("epoch")
+            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+            .light_line_style(WHITE)
+            .label_style((FONT, 13))
+            .draw(),
+    )?;
+    Ok(chart)
+}
+
+pub(super) fn legend<'a>(chart: &mut Chart<'a>, position: SeriesLabelPosition) -> Result<()> {
     let mut labels = chart.configure_series_labels();
     labels.position(position).background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.2));
     failed(labels.label_font((FONT, 13)).draw())
@@ -134,23 +140,7 @@ fn draw_curves(
     epochs: usize,
     curves: &Curves,
 ) -> Result<()> {
-    let mut chart = failed(
-        ChartBuilder::on(area)
-            .margin(14)
-            .caption(curves.title, (FONT, 17))
-            .x_label_area_size(34)
-            .y_label_area_size(44)
-            .build_cartesian_2d(1.0..epochs as f64, curves.range.clone()),
-    )?;
-    failed(
-        chart
-            .configure_mesh()
-            .x_desc("epoch")
-            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
-            .light_line_style(WHITE)
-            .label_style((FONT, 13))
-            .draw(),
-    )?;
+    let mut chart = epoch_axes(area, curves.title, epochs, curves.range.clone())?;
     for (number, (name, history)) in runs.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
         let points = |side: usize| {

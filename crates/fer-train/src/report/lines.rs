@@ -6,7 +6,7 @@ use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::report::charts::{COLOURS, FONT, SIZE, failed, legend, svg, swatch};
+use crate::report::charts::{COLOURS, SIZE, epoch_axes, failed, legend, svg, swatch};
 
 /// One chart.
 pub struct Panel {
@@ -44,23 +44,7 @@ pub fn draw(panels: &[Panel]) -> Result<String> {
 
 fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<()> {
     let epochs = panel.lines.iter().map(|(_, values)| values.len()).max().unwrap_or(0).max(2);
-    let mut chart = failed(
-        ChartBuilder::on(area)
-            .margin(14)
-            .caption(&panel.title, (FONT, 17))
-            .x_label_area_size(34)
-            .y_label_area_size(44)
-            .build_cartesian_2d(1.0..epochs as f64, panel.values()),
-    )?;
-    failed(
-        chart
-            .configure_mesh()
-            .x_desc("epoch")
-            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
-            .light_line_style(WHITE)
-            .label_style((FONT, 13))
-            .draw(),
-    )?;
+    let mut chart = epoch_axes(area, &panel.title, epochs, panel.values())?;
     for (number, (name, values)) in panel.lines.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
         let points = (1..).zip(values).filter(|(_, value)| value.is_finite());
