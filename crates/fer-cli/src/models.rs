@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fer_detect::{DetectorModel, DetectorOptions};
-use fer_engine::{Engine, library};
+use fer_engine::{Engine, EngineKind};
 use fer_image::DecodeLimits;
 use fer_model::Bundle;
 use fer_table::Metadata;
@@ -21,6 +21,17 @@ enum EngineChoice {
     Tract,
     /// ONNX Runtime; it is an error if its library is not found.
     Onnxruntime,
+}
+
+impl EngineChoice {
+    /// The engine that it insists on.
+    fn kind(self) -> Option<EngineKind> {
+        match self {
+            Self::Auto => None,
+            Self::Tract => Some(EngineKind::Tract),
+            Self::Onnxruntime => Some(EngineKind::OnnxRuntime),
+        }
+    }
 }
 
 /// Model, detector, engine and threads.
@@ -105,7 +116,12 @@ impl Models {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let parts = Parts { engine: engine(args)?, detector, bundle, config };
+        let parts = Parts {
+            engine: Engine::select(args.engine.kind(), args.onnxruntime.as_deref())?,
+            detector,
+            bundle,
+            config,
+        };
         Ok(Self { parts, threads, detector_name })
     }
 
@@ -130,21 +146,6 @@ impl Models {
 /// Stands in every table and report.
 pub(crate) const NOTICE: &str = "The values are guesses at the labels that people would give to expressions. They are often wrong, \
                                  error rates differ between groups of people, and they say nothing about what somebody feels.";
-
-fn engine(args: &ModelArgs) -> Result<Engine> {
-    let named = || args.onnxruntime.clone().or_else(library::find);
-    let path = match args.engine {
-        EngineChoice::Tract => None,
-        EngineChoice::Auto => named(),
-        EngineChoice::Onnxruntime => Some(named().with_context(|| {
-            format!("--engine onnxruntime: {} was not found; name it with --onnxruntime FILE", library::NAME)
-        })?),
-    };
-    Ok(match path {
-        Some(path) => Engine::onnx_runtime(&path)?,
-        None => Engine::tract(),
-    })
-}
 
 /// The SHA-256 of a detector's files, in the order of their names.
 fn digest(folder: &Path) -> Result<String> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::onnx_runtime::OnnxRuntime;
-use crate::{EngineError, Session, tract};
+use crate::{EngineError, Session, library, tract};
 
 /// Which runtime runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,23 @@ impl Engine {
     /// already loaded another one.
     pub fn onnx_runtime(library: &Path) -> Result<Self, EngineError> {
         OnnxRuntime::load(library).map(Runtime::OnnxRuntime).map(Self)
+    }
+
+    /// Returns the engine of a kind, or without one ONNX Runtime if its library is found and tract otherwise. `library` is
+    /// ONNX Runtime's shared library; without it, [`library::find`] looks for it.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::NoLibrary`] if ONNX Runtime is wanted and no library is found, and otherwise the errors of
+    /// [`Engine::onnx_runtime`].
+    pub fn select(kind: Option<EngineKind>, library: Option<&Path>) -> Result<Self, EngineError> {
+        if kind == Some(EngineKind::Tract) {
+            return Ok(Self::tract());
+        }
+        match library.map(Path::to_owned).or_else(library::find) {
+            Some(library) => Self::onnx_runtime(&library),
+            None if kind.is_none() => Ok(Self::tract()),
+            None => Err(EngineError::NoLibrary),
+        }
     }
 
     /// Returns which engine this is.

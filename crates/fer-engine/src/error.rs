@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::library;
+
 /// Why an engine, a graph or a tensor cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -13,6 +15,9 @@ pub enum EngineError {
         /// The loader's message.
         message: String,
     },
+    /// ONNX Runtime is wanted, and its library is neither named nor found.
+    #[error("--engine onnxruntime: {} was not found; name it with --onnxruntime FILE", library::NAME)]
+    NoLibrary,
     /// The process has already loaded another library.
     #[error("this process has loaded ONNX Runtime from {path} already; a process can load only one library")]
     Loaded {

@@ -17,7 +17,8 @@ pub use tensor::{Outputs, Tensor};
 
 /// An opened graph with one input.
 pub trait Session: Send {
-    /// Runs one forward pass. The caller keeps the input, so that it can use its memory again. The input's shape may differ from call to call if the graph allows it.
+    /// Runs one forward pass. The caller keeps the input, so that it can use its memory again. The input's shape may differ
+    /// from call to call if the graph allows it.
     ///
     /// # Errors
     /// Returns [`EngineError::Run`] if the input does not fit the graph.

@@ -37,48 +37,68 @@ fn plan(mut onnx: &[u8]) -> TractResult<TractSession> {
     let model = framework.parse(&proto, None)?.model;
     let fixed = |side: &GenericFactoid<TDim>| side.concretize().is_some_and(|side| side.to_i64().is_ok());
     let free_sides = !model.input_fact(0)?.shape.dims().skip(1).all(fixed);
-    let any_size = match model.clone().into_optimized().and_then(IntoRunnable::into_runnable) {
-        Ok(plan) => Some(plan),
-        // Of a feature pyramid with symbolic sides, tract cannot see that its levels fit each other.
-        Err(_) if free_sides => None,
-        Err(error) => return Err(error),
+    let plans = if free_sides {
+        // tract cannot see that the levels of a feature pyramid with symbolic sides fit each other.
+        let any_size = model.clone().into_optimized().and_then(IntoRunnable::into_runnable).ok();
+        Plans::BySize(PlansBySize { model, any_size, plans: Vec::new() })
+    } else {
+        Plans::One(model.into_optimized()?.into_runnable()?)
     };
-    let model = free_sides.then_some(model);
-    Ok(TractSession { any_size, model, by_size: Vec::new(), names: names.unwrap_or_default() })
+    Ok(TractSession { plans, names: names.unwrap_or_default() })
 }
 
 struct TractSession {
-    /// Absent if the graph needs a plan for each input size.
-    any_size: Option<Arc<TypedRunnableModel>>,
-    /// The source of further plans, if the graph's sides are free.
-    model: Option<InferenceModel>,
-    /// Input shapes and plans, the most recently used last.
-    by_size: Vec<(Vec<usize>, Arc<TypedRunnableModel>)>,
+    plans: Plans,
     /// Names of the outputs, in the graph's order.
     names: Vec<String>,
 }
 
-impl TractSession {
-    fn plan_for(&mut self, shape: &[usize]) -> TractResult<Arc<TypedRunnableModel>> {
-        let small = shape.iter().product::<usize>() < MIN_PLAN_VALUES;
-        let model = match (&self.any_size, &self.model) {
-            (Some(plan), Some(_)) if small => return Ok(Arc::clone(plan)),
-            (_, Some(model)) => model,
-            (Some(plan), None) => return Ok(Arc::clone(plan)),
-            (None, None) => unreachable!("a graph of fixed sides has a plan"),
-        };
-        let known = self.by_size.iter().position(|(size, _)| size == shape);
+type Plan = Arc<TypedRunnableModel>;
+
+enum Plans {
+    /// The graph's sides are fixed.
+    One(Plan),
+    /// The graph's sides are free.
+    BySize(PlansBySize),
+}
+
+struct PlansBySize {
+    /// The source of the plans.
+    model: InferenceModel,
+    /// Serves small inputs of any size. Absent if the graph needs a plan for each size.
+    any_size: Option<Plan>,
+    /// Input shapes and plans, the most recently used last.
+    plans: Vec<(Vec<usize>, Plan)>,
+}
+
+impl Plans {
+    fn of(&mut self, shape: &[usize]) -> TractResult<Plan> {
+        match self {
+            Self::One(plan) => Ok(Arc::clone(plan)),
+            Self::BySize(plans) => plans.of(shape),
+        }
+    }
+}
+
+impl PlansBySize {
+    fn of(&mut self, shape: &[usize]) -> TractResult<Plan> {
+        if let Some(plan) = &self.any_size
+            && shape.iter().product::<usize>() < MIN_PLAN_VALUES
+        {
+            return Ok(Arc::clone(plan));
+        }
+        let known = self.plans.iter().position(|(size, _)| size == shape);
         let entry = if let Some(known) = known {
-            self.by_size.remove(known)
+            self.plans.remove(known)
         } else {
             let fact = f32::fact(shape).into();
-            (shape.to_vec(), model.clone().with_input_fact(0, fact)?.into_optimized()?.into_runnable()?)
+            (shape.to_vec(), self.model.clone().with_input_fact(0, fact)?.into_optimized()?.into_runnable()?)
         };
-        if self.by_size.len() == MAX_PLANS {
-            self.by_size.remove(0);
+        if self.plans.len() == MAX_PLANS {
+            self.plans.remove(0);
         }
         let plan = Arc::clone(&entry.1);
-        self.by_size.push(entry);
+        self.plans.push(entry);
         Ok(plan)
     }
 }
@@ -86,7 +106,7 @@ impl TractSession {
 impl Session for TractSession {
     fn run(&mut self, input: &Tensor) -> Result<Outputs, EngineError> {
         let failed = |message: String| EngineError::Run { shape: input.shape().to_vec(), message };
-        let plan = self.plan_for(input.shape()).map_err(|e| failed(format!("{e:#}")))?;
+        let plan = self.plans.of(input.shape()).map_err(|e| failed(format!("{e:#}")))?;
         let values = tract_onnx::prelude::Tensor::from_shape(input.shape(), input.data());
         let outputs = values.and_then(|values| plan.run(tvec!(values.into())));
         let outputs = outputs.map_err(|e| failed(format!("{e:#}")))?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use fer_engine::EngineKind;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -36,6 +37,17 @@ pub(crate) enum EngineChoice {
     Tract,
     /// ONNX Runtime; the server does not start without its library.
     Onnxruntime,
+}
+
+impl EngineChoice {
+    /// The engine that it insists on.
+    pub(crate) fn kind(self) -> Option<EngineKind> {
+        match self {
+            Self::Auto => None,
+            Self::Tract => Some(EngineKind::Tract),
+            Self::Onnxruntime => Some(EngineKind::OnnxRuntime),
+        }
+    }
 }
 
 /// Which header a trusted proxy adds the client's address to.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fer_detect::{DetectorModel, DetectorOptions};
-use fer_engine::{Engine, library};
+use fer_engine::Engine;
 use fer_image::DecodeLimits;
 use fer_model::Bundle;
 use fer_pool::{Bounds, Workers};
 use fer_vision::{Analyzer, AnalyzerConfig};
 use tokio::sync::watch;
 
-use crate::config::{EngineChoice, Options};
+use crate::config::Options;
 use crate::guard::access::Access;
 use crate::guard::client_address::TrustedProxies;
 use crate::live::connections::ConnectionLimits;
@@ -35,7 +35,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
         None => Bundle::embedded().context("the embedded emotion model")?,
     };
-    let engine = engine(options)?;
+    let engine = Engine::select(options.engine.kind(), options.onnxruntime.as_deref())?;
     let workers = workers(options, &engine, &bundle)?;
     let limits =
         |bytes| BodyLimits { bytes, seconds: options.body_seconds, budget: workers.budget().clone() };
@@ -60,21 +60,6 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         engine,
         live: Arc::default(),
         stopping: watch::Sender::new(false),
-    })
-}
-
-fn engine(options: &Options) -> Result<Engine> {
-    let named = || options.onnxruntime.clone().or_else(library::find);
-    let path = match options.engine {
-        EngineChoice::Tract => None,
-        EngineChoice::Auto => named(),
-        EngineChoice::Onnxruntime => Some(named().with_context(|| {
-            format!("--engine onnxruntime: {} was not found; name it with --onnxruntime FILE", library::NAME)
-        })?),
-    };
-    Ok(match path {
-        Some(path) => Engine::onnx_runtime(&path)?,
-        None => Engine::tract(),
     })
 }
 
