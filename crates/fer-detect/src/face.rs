@@ -18,6 +18,12 @@ pub struct Landmarks {
 }
 
 impl Landmarks {
+    /// Returns the landmarks of five points in the order of the fields.
+    pub(crate) fn of(points: [[f32; 2]; 5]) -> Self {
+        let [left_eye, right_eye, nose, mouth_left, mouth_right] = points;
+        Self { left_eye, right_eye, nose, mouth_left, mouth_right }
+    }
+
     /// Returns the left and the right eye.
     pub fn eyes(&self) -> [[f32; 2]; 2] {
         [self.left_eye, self.right_eye]

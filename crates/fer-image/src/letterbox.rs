@@ -1,11 +1,10 @@
 //! A whole picture as a network's input: resized, padded to the sides that the network needs, normalised, planar RGB.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::Resizer;
 use image::RgbImage;
 
 use crate::area::Normalization;
+use crate::resize::{self, SUPERSAMPLED, TRIANGLE};
 
 const CHANNELS: usize = 3;
 
@@ -43,21 +42,9 @@ impl Letterbox {
 
     /// Returns `None` if there are no pixels.
     fn resize(&mut self, image: &RgbImage, [width, height]: [usize; 2]) -> Option<()> {
-        if image.is_empty() || width == 0 || height == 0 {
-            return None;
-        }
         self.small.resize(CHANNELS * width * height, 0);
-        let source =
-            TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw()).ok()?;
-        let target = TypedImage::<U8x3>::from_buffer(width as u32, height as u32, &mut self.small);
-        // From a reduction to less than half on, supersampling first reduces to twice the size by nearest neighbour, so that
-        // a large photo costs little.
-        let half = 2 * width < image.width() as usize;
-        let filter = FilterType::Bilinear;
-        let algorithm =
-            if half { ResizeAlg::SuperSampling(filter, 2) } else { ResizeAlg::Convolution(filter) };
-        let options = ResizeOptions::new().resize_alg(algorithm);
-        self.resizer.resize_typed(&source, &mut target.ok()?, &options).ok()
+        let algorithm = if 2 * width < image.width() as usize { SUPERSAMPLED } else { TRIANGLE };
+        resize::rgb(&mut self.resizer, image, [width as u32, height as u32], &mut self.small, algorithm)
     }
 }
 

@@ -20,7 +20,7 @@ pub fn grey(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Option<Vec<u8>> 
     let mut resized = vec![0; to[0] * to[1]];
     let source = TypedImageRef::<U8>::from_buffer(from[1] as u32, from[0] as u32, pixels).ok()?;
     let mut target = TypedImage::<U8>::from_buffer(to[1] as u32, to[0] as u32, &mut resized).ok()?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let options = ResizeOptions::new().resize_alg(TRIANGLE);
     Resizer::new().resize_typed(&source, &mut target, &options).ok()?;
     Some(resized)
 }
@@ -38,12 +38,31 @@ pub fn limited(image: &RgbImage, longest: u32) -> Option<(RgbImage, [f32; 2])> {
     };
     let (small_width, small_height) = (side(width), side(height));
     let mut small = RgbImage::new(small_width, small_height);
-    let source = TypedImageRef::<U8x3>::from_buffer(width, height, image.as_raw()).ok()?;
-    let mut target = TypedImage::<U8x3>::from_buffer(small_width, small_height, &mut small).ok()?;
-    // Supersampling first reduces to twice the target size by nearest neighbour, so that a large photo costs little.
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::SuperSampling(FilterType::Bilinear, 2));
-    Resizer::new().resize_typed(&source, &mut target, &options).ok()?;
+    rgb(&mut Resizer::new(), image, [small_width, small_height], &mut small, SUPERSAMPLED)?;
     Some((small, [width as f32 / small_width as f32, height as f32 / small_height as f32]))
+}
+
+/// A triangle filter whose support grows with the reduction.
+pub(crate) const TRIANGLE: ResizeAlg = ResizeAlg::Convolution(FilterType::Bilinear);
+
+/// The same after a reduction to twice the size by nearest neighbour, so that a large photo costs little.
+pub(crate) const SUPERSAMPLED: ResizeAlg = ResizeAlg::SuperSampling(FilterType::Bilinear, 2);
+
+/// Resizes a picture into the interleaved pixels of another one of `width`×`height`. Returns `None` if a side is 0 or the number
+/// of pixels is not width × height.
+pub(crate) fn rgb(
+    resizer: &mut Resizer,
+    image: &RgbImage,
+    [width, height]: [u32; 2],
+    pixels: &mut [u8],
+    algorithm: ResizeAlg,
+) -> Option<()> {
+    if image.is_empty() || width == 0 || height == 0 {
+        return None;
+    }
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw()).ok()?;
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, pixels).ok()?;
+    resizer.resize_typed(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm)).ok()
 }
 
 #[cfg(test)]

@@ -11,11 +11,15 @@
 pub fn bilinear(x: f32, y: f32, pixel: impl Fn(f32, f32) -> f32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
     let (right_weight, lower_weight) = (x - left, y - top);
-    let line = |y: f32| {
-        let (start, end) = (pixel(left, y), pixel(left + 1.0, y));
-        start + (end - start) * right_weight
-    };
-    let (upper, lower) = (line(top), line(top + 1.0));
+    let line = |y: f32| [pixel(left, y), pixel(left + 1.0, y)];
+    blend([line(top), line(top + 1.0)], right_weight, lower_weight)
+}
+
+/// The value between four pixels, `[[upper left, upper right], [lower left, lower right]]`. The weights are those of the right
+/// column and of the lower row, in `[0, 1]`.
+#[inline]
+pub fn blend(pixels: [[f32; 2]; 2], right_weight: f32, lower_weight: f32) -> f32 {
+    let [upper, lower] = pixels.map(|[start, end]| start + (end - start) * right_weight);
     upper + (lower - upper) * lower_weight
 }
 

@@ -88,13 +88,7 @@ pub(super) fn landmarks(corners: [f32; 4], fractions: [f32; 10]) -> Landmarks {
     let point = |i: usize| {
         [corners[0] - 1.0 + fractions[i] * sides[0], corners[1] - 1.0 + fractions[i + 5] * sides[1]]
     };
-    Landmarks {
-        left_eye: point(0),
-        right_eye: point(1),
-        nose: point(2),
-        mouth_left: point(3),
-        mouth_right: point(4),
-    }
+    Landmarks::of(std::array::from_fn(point))
 }
 
 /// Training target of O-Net's `lmk` output: a point of the picture as fractions of a box.

@@ -41,7 +41,7 @@ impl MtcnnConfig {
         Self { thresholds: [0.6, 0.7, 0.7], ..Self::default() }
     }
 
-    /// Returns these settings with the caller's choices in place of their own.
+    /// Returns these settings, replaced by the caller's choices where there are any.
     #[must_use]
     pub fn with(self, options: &DetectorOptions) -> Self {
         let [proposal, refinement, output] = self.thresholds;

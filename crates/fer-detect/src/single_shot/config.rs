@@ -39,7 +39,7 @@ impl Default for SingleShotConfig {
 }
 
 impl SingleShotConfig {
-    /// Returns these settings with the caller's choices in place of their own.
+    /// Returns these settings, replaced by the caller's choices where there are any.
     #[must_use]
     pub fn with(self, options: &DetectorOptions) -> Self {
         Self {

@@ -72,13 +72,7 @@ impl Cell {
     /// right corner of the mouth.
     pub(super) fn landmarks(&self, values: [f32; 10]) -> Landmarks {
         let point = |place: usize| self.point([values[2 * place], values[2 * place + 1]]);
-        Landmarks {
-            left_eye: point(0),
-            right_eye: point(1),
-            nose: point(2),
-            mouth_left: point(3),
-            mouth_right: point(4),
-        }
+        Landmarks::of(std::array::from_fn(point))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use fer_detect::Face;
 use fer_image::BoundingBox;
 
 use super::annotations::Row;
@@ -17,6 +18,12 @@ pub struct Detection {
     pub bounding_box: BoundingBox,
     /// Face probability.
     pub score: f32,
+}
+
+impl From<&Face> for Detection {
+    fn from(face: &Face) -> Self {
+        Self { bounding_box: face.bounding_box, score: face.confidence }
+    }
 }
 
 /// An annotated face.

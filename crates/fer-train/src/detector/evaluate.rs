@@ -80,7 +80,7 @@ impl Measure<'_> {
     pub fn scored(&self, photos: &[Photo], found: &[Found]) -> Vec<Scored> {
         let pairs = photos.iter().zip(found).map(|(photo, found)| Scored {
             truths: photo.faces.iter().map(|row| self.truth(row, found.size)).collect(),
-            detections: found.faces.iter().map(detection).collect(),
+            detections: found.faces.iter().map(Detection::from).collect(),
         });
         pairs.collect()
     }
@@ -90,10 +90,6 @@ impl Measure<'_> {
         truth.ignore |= self.tag.is_some_and(|tag| tag != row.tag);
         truth
     }
-}
-
-fn detection(face: &Face) -> Detection {
-    Detection { bounding_box: face.bounding_box, score: face.confidence }
 }
 
 /// The report of `fer-train detector evaluate`. Average precisions, and figures at a recall or at a number of false

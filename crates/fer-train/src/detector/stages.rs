@@ -78,11 +78,6 @@ fn detections(passed: &Passed) -> Vec<Vec<Detection>> {
     };
     let mut stages = vec![candidates(&passed.proposals)];
     stages.extend(passed.refined.as_ref().map(candidates));
-    stages.extend(passed.faces.as_ref().map(|faces| {
-        faces
-            .iter()
-            .map(|face| Detection { bounding_box: face.bounding_box, score: face.confidence })
-            .collect()
-    }));
+    stages.extend(passed.faces.as_ref().map(|faces| faces.iter().map(Detection::from).collect()));
     stages
 }

@@ -1,7 +1,7 @@
 //! Which cells learn which face (SimOTA: Ge et al. 2021).
 //!
-//! Of the cells near a face, those learn it whose predictions already cost least: as many as the overlaps of the best ones
-//! add up to. So the network decides itself which stride suits a size, and crowded faces share the cells between them.
+//! A face is learned by the cells near it whose predictions cost least so far. Their number is the sum of the best overlaps. So
+//! the network itself decides which stride suits a size, and crowded faces share the cells between them.
 
 use fer_detect::single_shot::{BOX, Cell, VALUES};
 use fer_image::Overlap;
