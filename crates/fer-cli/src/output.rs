@@ -26,6 +26,26 @@ enum FormatChoice {
     Arrow,
 }
 
+impl FormatChoice {
+    /// The format of a file.
+    fn of_file(self) -> Format {
+        match self {
+            Self::Parquet => Format::Parquet,
+            Self::Csv => Format::Csv,
+            Self::Jsonl => Format::JsonLines,
+            Self::Arrow => Format::Arrow,
+        }
+    }
+
+    /// The format of a pipe or a device, which has no end to go back to.
+    fn of_stream(self) -> Format {
+        match self.of_file() {
+            Format::Arrow => Format::ArrowStream,
+            format => format,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ColumnsChoice {
     /// All columns of docs/tables.md.
@@ -82,10 +102,7 @@ impl Output {
             return Self::stream(args, is_stdout, &metadata);
         }
         let format = match args.format {
-            Some(FormatChoice::Parquet) => Format::Parquet,
-            Some(FormatChoice::Csv) => Format::Csv,
-            Some(FormatChoice::Jsonl) => Format::JsonLines,
-            Some(FormatChoice::Arrow) => Format::Arrow,
+            Some(choice) => choice.of_file(),
             None => Format::of_path(path).with_context(|| {
                 let known = Format::EXTENSIONS;
                 format!("--out {}: the extension is none of {known}; give a --format", path.display())
@@ -104,12 +121,7 @@ impl Output {
                 "--columns fer needs a file as --out: the number of its columns is known only at the end"
             ),
         };
-        let format = match args.format {
-            Some(FormatChoice::Parquet) => Format::Parquet,
-            Some(FormatChoice::Jsonl) => Format::JsonLines,
-            Some(FormatChoice::Arrow) => Format::ArrowStream,
-            Some(FormatChoice::Csv) | None => Format::Csv,
-        };
+        let format = args.format.unwrap_or(FormatChoice::Csv).of_stream();
         let name = if is_stdout { "standard output".to_owned() } else { args.out.display().to_string() };
         let cannot = || format!("cannot write {name}");
         let sink: Box<dyn Write + Send> = if is_stdout {

@@ -1,8 +1,6 @@
 //! The kernel: bytes of photos in, rows of faces out. It knows no engine, so that the command line, a query engine and bindings
 //! of other languages can all call it. A photo that cannot be analysed is a row and never an error.
 
-use std::sync::Arc;
-
 use arrow_array::{Array as _, RecordBatch};
 use fer_vision::{Analyzer, Origin};
 
@@ -45,7 +43,7 @@ pub fn batch(analyzer: &mut Analyzer, photos: &RecordBatch) -> Result<RecordBatc
             }
         }
     }
-    to_batch(&rows, &Arc::clone(&schema(&Metadata::new())))
+    to_batch(&rows, &schema(&Metadata::new()))
 }
 
 #[cfg(test)]
@@ -58,10 +56,10 @@ mod tests {
     use fer_model::Bundle;
     use fer_vision::{AnalyzerConfig, RecordStatus};
     use std::path::Path;
+    use std::sync::Arc;
 
     fn analyzer() -> Analyzer {
-        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/models/emotion");
-        let bundle = Bundle::open(&bundle).unwrap();
+        let bundle = Bundle::embedded().unwrap();
         Analyzer::new(&Engine::tract(), &DetectorModel::embedded(), &bundle, AnalyzerConfig::default())
             .unwrap()
     }

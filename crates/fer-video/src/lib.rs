@@ -1,8 +1,9 @@
 //! Frames of video files, upright, as RGB pixels, with the presentation timestamps that the file gives them.
 //!
 //! [`open`] starts `ffmpeg` as a process, so that every format that it knows can be read, and [`Video`] iterates over the
-//! frames of a [`Selection`]. Where ffmpeg is not installed, the feature `openh264` reads MP4 and MOV files with H.264. One frame is held at a time, however long the video is. [`is_video`] recognises video files by
-//! their first bytes. [`encode::Encoder`] writes frames as a video.
+//! frames of a [`Selection`]. Where ffmpeg is not installed, the feature `openh264` reads MP4 and MOV files with H.264. One
+//! frame is held at a time, however long the video is. [`is_video`] recognises video files by their first bytes.
+//! [`encode::Encoder`] writes frames as a video.
 
 #[cfg(feature = "openh264")]
 mod bundled;

@@ -251,7 +251,7 @@ impl Builder {
         outputs: &[(String, Shape)],
     ) -> Vec<u8> {
         let free = architecture.is_fully_convolutional();
-        // Outputs of different strides have different sides, so each output has symbols of its own.
+        // Outputs of different strides have different sides, so the symbols of each output are named after it.
         let info = |name: &str, shape: Shape| match shape {
             Shape::Image { channels, .. } if free && name == INPUT => {
                 tensor_info(name, vec![fixed(channels), symbol("height"), symbol("width")])
