@@ -11,16 +11,14 @@
 pub fn bilinear(x: f32, y: f32, pixel: impl Fn(f32, f32) -> f32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
     let (right_weight, lower_weight) = (x - left, y - top);
-    let line = |y: f32| [pixel(left, y), pixel(left + 1.0, y)];
-    blend([line(top), line(top + 1.0)], right_weight, lower_weight)
+    let line = |y: f32| linear(pixel(left, y), pixel(left + 1.0, y), right_weight);
+    linear(line(top), line(top + 1.0), lower_weight)
 }
 
-/// The value between four pixels, `[[upper left, upper right], [lower left, lower right]]`. The weights are those of the right
-/// column and of the lower row, in `[0, 1]`.
+/// The value between two, interpolated linearly; `weight`, in `[0, 1]`, is that of `end`.
 #[inline]
-pub fn blend(pixels: [[f32; 2]; 2], right_weight: f32, lower_weight: f32) -> f32 {
-    let [upper, lower] = pixels.map(|[start, end]| start + (end - start) * right_weight);
-    upper + (lower - upper) * lower_weight
+pub fn linear(start: f32, end: f32, weight: f32) -> f32 {
+    start + (end - start) * weight
 }
 
 #[cfg(test)]

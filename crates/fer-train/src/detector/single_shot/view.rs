@@ -1,7 +1,7 @@
 //! A training crop: its pixels, and what the network should find in it.
 
 use fer_detect::single_shot::SingleShotConfig;
-use fer_image::sample::blend;
+use fer_image::sample::linear;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore};
 
@@ -68,13 +68,13 @@ fn render(patch: &Patch<'_>, side: usize, fill: [u8; CHANNELS], canvas: &mut [[u
         let edge = |place: usize, axis: usize| place.saturating_sub(1).min(last[axis]);
         let line = |row: usize| {
             let row = &pixels[edge(row, 1) * columns..][..columns];
-            [row[edge(left, 0)], row[edge(left + 1, 0)]]
+            let (start, end) = (row[edge(left, 0)], row[edge(left + 1, 0)]);
+            std::array::from_fn::<f32, CHANNELS, _>(|channel| {
+                linear(f32::from(start[channel]), f32::from(end[channel]), across)
+            })
         };
-        let around = [line(top), line(top + 1)];
-        std::array::from_fn(|channel| {
-            let values = around.map(|line| line.map(|pixel| f32::from(pixel[channel])));
-            (blend(values, across, down) + 0.5) as u8
-        })
+        let (upper, lower) = (line(top), line(top + 1));
+        std::array::from_fn(|channel| (linear(upper[channel], lower[channel], down) + 0.5) as u8)
     };
     let step = {
         let (a, b) = (map.inverse([0.0, 0.0]), map.inverse([1.0, 0.0]));
