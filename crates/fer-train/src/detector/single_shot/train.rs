@@ -171,7 +171,8 @@ fn step(
             view::draw(job.corpus, &config.views, config.side(), &mut StdRng::seed_from_u64(seed))
         });
         let mut samples: Vec<view::Sample> = samples.collect();
-        let pixels = samples.iter_mut().flat_map(|sample| std::mem::take(&mut sample.pixels)).collect();
+        let pixels: Vec<_> = samples.iter_mut().map(|sample| std::mem::take(&mut sample.pixels)).collect();
+        let pixels = pixels.concat();
         let data_seconds = started.elapsed().as_secs_f64();
         let outputs = network.forward(images(pixels, config.network.input(), device));
         let (loss, sums) = batch::loss(outputs, &samples, grid, &config.loss, factor, device);

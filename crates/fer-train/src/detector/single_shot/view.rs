@@ -138,9 +138,11 @@ fn light(views: &ViewConfig, random: &mut StdRng) -> f32 {
 fn normalised(canvas: &[[u8; CHANNELS]], light: f32) -> Vec<f32> {
     let normalization = SingleShotConfig::default().normalization;
     let (factor, offset) = (light / normalization.scale, -normalization.mean / normalization.scale);
-    (0..CHANNELS)
-        .flat_map(|channel| canvas.iter().map(move |pixel| f32::from(pixel[channel]) * factor + offset))
-        .collect()
+    let mut pixels = Vec::with_capacity(CHANNELS * canvas.len());
+    for channel in 0..CHANNELS {
+        pixels.extend(canvas.iter().map(|pixel| f32::from(pixel[channel]) * factor + offset));
+    }
+    pixels
 }
 
 /// Covers a part of a face by a rectangle: hands, masks, sunglasses, hair and other heads.
