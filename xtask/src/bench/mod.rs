@@ -30,7 +30,7 @@ pub(crate) struct Contestants {
 pub(crate) struct Options {
     #[command(flatten)]
     contestants: Contestants,
-    /// Detector folder (pnet.onnx, rnet.onnx, onet.onnx) to time instead of the embedded detector.
+    /// Detector folder to time instead of the embedded detector.
     #[arg(long, value_name = "DIR")]
     detector: Option<PathBuf>,
     /// The part to measure [default: all parts].

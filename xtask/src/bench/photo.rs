@@ -12,15 +12,30 @@ use crate::workspace;
 /// # Errors
 /// The sample photo cannot be read.
 pub(crate) fn six_faces() -> Result<RgbImage> {
+    // 130 to 180 pixels wide, so that the faces are of different sizes.
+    heads(3, 2, |position| 130 + 10 * position)
+}
+
+/// A grey 640×480 picture with the head of the sample photo, sixty times in different sizes.
+///
+/// # Errors
+/// The sample photo cannot be read.
+pub(crate) fn sixty_faces() -> Result<RgbImage> {
+    heads(10, 6, |position| 52 + position % 6)
+}
+
+/// A grid of heads; `width` gives a head's width by its position.
+fn heads(columns: u32, rows: u32, width: impl Fn(u32) -> u32) -> Result<RgbImage> {
     let sample = image::open(workspace("assets/samples/astronaut.png"))?.into_rgb8();
     let head = imageops::crop_imm(&sample, 140, 20, 170, 190).to_image();
     let mut photo = RgbImage::from_pixel(640, 480, image::Rgb([118, 121, 125]));
-    for position in 0..6 {
-        // 130 to 180 pixels wide, so that the faces fall on different pyramid levels.
-        let width = 130 + 10 * position;
+    for position in 0..columns * rows {
+        let width = width(position);
         let face = imageops::resize(&head, width, width * 190 / 170, imageops::FilterType::Triangle);
-        let (column, row) = (i64::from(position % 3), i64::from(position / 3));
-        imageops::overlay(&mut photo, &face, 15 + 210 * column, 15 + 230 * row);
+        let (column, row) = (position % columns, position / columns);
+        let place =
+            |number: u32, side: u32, count: u32| i64::from(15 / columns + number * (side - 10) / count);
+        imageops::overlay(&mut photo, &face, place(column, 640, columns), place(row, 480, rows));
     }
     Ok(photo)
 }
