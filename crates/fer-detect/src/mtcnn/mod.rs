@@ -26,6 +26,7 @@ pub use candidate::{Candidate, box_regression, point_fractions};
 pub use config::MtcnnConfig;
 pub use model::{MtcnnFiles, MtcnnManifest, MtcnnModel};
 pub use network::{Stage, append_crop};
+pub(crate) use stages::Judged;
 pub use stages::{OutputNet, ProposalNet, RefineNet};
 
 use crate::{DetectError, Face, FaceDetector};

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use fer_engine::Engine;
-use fer_image::area;
+use fer_image::area::{self, Normalization};
 use image::RgbImage;
 
 use super::candidate::landmarks;
 use super::network::{NetOutput, Network};
 use super::pyramid::{Level, WINDOW, levels};
 use super::{Candidate, MtcnnConfig, Stage};
+use crate::face::Landmarks;
 use crate::nms::{Measure, suppress};
 use crate::{DetectError, Face};
 
@@ -150,6 +151,16 @@ impl RefineNet {
 /// O-Net: decides which candidates are faces, and gives their final boxes and landmarks.
 pub struct OutputNet(Network);
 
+/// What O-Net says about a candidate.
+pub(crate) struct Judged {
+    /// The candidate before O-Net.
+    pub(crate) before: Candidate,
+    /// The moved box, with O-Net's score.
+    pub(crate) after: Candidate,
+    /// The five points.
+    pub(crate) landmarks: Landmarks,
+}
+
 impl OutputNet {
     /// Opens O-Net.
     ///
@@ -169,29 +180,41 @@ impl OutputNet {
         refined: &[Candidate],
         config: &MtcnnConfig,
     ) -> Result<Vec<Face>, DetectError> {
-        let (mut boxes, mut points) = (Vec::new(), Vec::new());
-        for batch in self.0.batches(image, refined, config.normalization) {
-            let (batch, mut output) = batch?;
-            let scores = output.rows::<2>("prob", batch.len())?;
-            let box_regression = output.rows::<4>("reg", batch.len())?;
-            let marks = output.rows::<10>("lmk", batch.len())?;
-            for (((candidate, [_, score]), box_regression), marks) in
-                batch.into_iter().zip(scores).zip(box_regression).zip(marks)
-            {
-                if score > config.thresholds[2] {
-                    points.push(landmarks(candidate.corners, marks));
-                    let mut candidate = Candidate { score, ..candidate };
-                    candidate.regress(Stage::Output, box_regression);
-                    boxes.push(candidate);
-                }
-            }
-        }
+        let mut judged = self.judge(image, refined, config.normalization)?;
+        judged.retain(|judged| judged.after.score > config.thresholds[2]);
+        let boxes: Vec<Candidate> = judged.iter().map(|judged| judged.after).collect();
         let (width, height) = (image.width() as usize, image.height() as usize);
         let faces = suppress(&boxes, 0.7, Measure::Smaller).into_iter().filter_map(|position| {
-            let bounding_box = boxes[position].clipped(width, height)?;
-            Some(Face { bounding_box, confidence: boxes[position].score, landmarks: points[position] })
+            let Judged { after, landmarks, .. } = judged[position];
+            let bounding_box = after.clipped(width, height)?;
+            Some(Face { bounding_box, confidence: after.score, landmarks })
         });
         Ok(faces.take(config.max_faces).collect())
+    }
+
+    /// Runs O-Net over the candidates, which are squares. Those that cover no pixel of the picture are left out.
+    pub(crate) fn judge(
+        &mut self,
+        image: &RgbImage,
+        candidates: &[Candidate],
+        normalization: Normalization,
+    ) -> Result<Vec<Judged>, DetectError> {
+        let mut judged = Vec::with_capacity(candidates.len());
+        for batch in self.0.batches(image, candidates, normalization) {
+            let (batch, mut output) = batch?;
+            let scores = output.rows::<2>("prob", batch.len())?;
+            let box_regressions = output.rows::<4>("reg", batch.len())?;
+            let points = output.rows::<10>("lmk", batch.len())?;
+            let outputs = scores.into_iter().zip(box_regressions).zip(points);
+            judged.extend(batch.into_iter().zip(outputs).map(
+                |(before, (([_, score], box_regression), points))| {
+                    let mut after = Candidate { score, ..before };
+                    after.regress(Stage::Output, box_regression);
+                    Judged { before, after, landmarks: landmarks(before.corners, points) }
+                },
+            ));
+        }
+        Ok(judged)
     }
 
     /// Returns the time spent inside the engine since the last call of this method.

@@ -9,6 +9,8 @@ use crate::DetectorOptions;
 pub struct SingleShotConfig {
     /// Least score of a face, above 0 and below 1.
     pub threshold: f32,
+    /// Least score of a box that goes on to the refinement network, if the detector has one.
+    pub proposal_threshold: f32,
     /// Width of the smallest face to look for, in pixels of the picture. Pictures are reduced if the network finds smaller
     /// ones.
     pub min_face: f32,
@@ -27,7 +29,8 @@ pub struct SingleShotConfig {
 impl Default for SingleShotConfig {
     fn default() -> Self {
         Self {
-            threshold: 0.5,
+            threshold: 0.55,
+            proposal_threshold: 0.1,
             min_face: 12.0,
             face_sizes: [12.0, 320.0],
             max_overlap: 0.45,
@@ -62,7 +65,11 @@ impl SingleShotConfig {
                  times the smallest"
             ));
         }
-        for (name, value) in [("threshold", self.threshold), ("max_overlap", self.max_overlap)] {
+        for (name, value) in [
+            ("threshold", self.threshold),
+            ("proposal_threshold", self.proposal_threshold),
+            ("max_overlap", self.max_overlap),
+        ] {
             if !(value > 0.0 && value < 1.0) {
                 return Err(format!("{name} is {value}; expected a number between 0 and 1"));
             }

@@ -1,8 +1,13 @@
-//! A single-shot detector: one fully convolutional network that is run once over the whole picture.
+//! A single-shot detector: one fully convolutional network that is run once over the whole picture, and a small second network
+//! that judges what the first one found.
 //!
-//! The data flows picture → passes → network → cells ([`Cell`]) → non-maximum suppression → boxes with five landmarks. The
-//! network is anchor-free and has one output for each of three strides, so that one pass finds faces of very different sizes
+//! The data flows picture → passes → network → cells ([`Cell`]) → non-maximum suppression → refinement → boxes with five
+//! landmarks. The network is anchor-free and has one output for each of three strides, so that one pass finds faces of very different sizes
 //! (YuNet: Wu et al. 2023; YOLOX: Ge et al. 2021). `fer-train detector train` trains it.
+//!
+//! The refinement network sees a square of 48×48 pixels around each box; it is an O-Net ([`mtcnn`](crate::mtcnn)). A face's
+//! confidence is the geometric mean of both scores, and box and landmarks are the second network's. A detector may do without
+//! it.
 //!
 //! # Layout of the network
 //! Input `input`: RGB, `[1, 3, height, width]`, normalised as the manifest says, with sides that are multiples of 32. Outputs
@@ -22,9 +27,10 @@ use image::RgbImage;
 
 pub use config::SingleShotConfig;
 pub use grid::{BOX, Cell, OUTPUTS, POINTS, STRIDES, VALUES};
-pub use model::{NETWORK_FILE, SingleShotFiles, SingleShotManifest, SingleShotModel};
+pub use model::{NETWORK_FILE, REFINEMENT_FILE, SingleShotFiles, SingleShotManifest, SingleShotModel};
 
 use crate::face::Landmarks;
+use crate::mtcnn::{self, Judged, OutputNet};
 use crate::nms::{Measure, Scored, suppress};
 use crate::{DetectError, Face, FaceDetector};
 use passes::{Pass, passes};
@@ -32,12 +38,16 @@ use passes::{Pass, passes};
 /// Largest number of boxes that go on to non-maximum suppression, the best ones: a picture of noise must not take minutes.
 const MAX_CANDIDATES: usize = 3_000;
 
+/// Largest number of boxes that the refinement network judges, the best ones.
+const MAX_REFINED: usize = 300;
+
 /// The network's name in errors.
 const NET: &str = "single-shot network";
 
 /// The opened detector. It keeps its buffers from picture to picture.
 pub struct SingleShot {
     session: Box<dyn Session>,
+    refinement: Option<OutputNet>,
     config: SingleShotConfig,
     letterbox: Letterbox,
     /// The network's input.
@@ -65,18 +75,20 @@ impl Scored for Candidate {
 }
 
 impl SingleShot {
-    /// Opens the network for one thread at a time.
+    /// Opens the networks for one thread at a time.
     ///
     /// # Errors
-    /// Returns an error if a setting is out of range or the engine does not open the graph.
+    /// Returns an error if a setting is out of range or the engine does not open a graph.
     pub fn open(
         engine: &Engine,
         model: &SingleShotModel,
         config: SingleShotConfig,
     ) -> Result<Self, DetectError> {
         config.check().map_err(DetectError::Config)?;
+        let refinement = model.refinement().map(|graph| OutputNet::open(engine, graph)).transpose()?;
         Ok(Self {
             session: engine.open(model.graph()).map_err(engine_error)?,
+            refinement,
             config,
             letterbox: Letterbox::default(),
             pixels: Vec::new(),
@@ -97,25 +109,62 @@ impl SingleShot {
         self.inference_time += started.elapsed();
         self.pixels = input.into_data();
         let mut outputs = outputs.map_err(engine_error)?;
+        let SingleShotConfig { threshold, proposal_threshold, .. } = self.config;
+        let threshold = if self.refinement.is_some() { proposal_threshold } else { threshold };
         let sides = [image.width() as f32, image.height() as f32];
         let ratio = std::array::from_fn(|axis| sides[axis] / pass.content[axis] as f32);
         for (output, stride) in OUTPUTS.into_iter().zip(STRIDES) {
             let cells = take(&mut outputs, output, [height / stride, width / stride])?;
-            collect(cells.data(), width / stride, stride, ratio, self.config.threshold, &mut self.candidates);
+            collect(cells.data(), width / stride, stride, ratio, threshold, &mut self.candidates);
         }
         Ok(())
     }
 
-    /// Keeps the best of the candidates that overlap.
-    fn faces(&mut self, width: f32, height: f32) -> Vec<Face> {
+    /// Keeps the best of the candidates that overlap, the most confident first.
+    fn suppress(&mut self) {
         if self.candidates.len() > MAX_CANDIDATES {
             let by_score = |a: &Candidate, b: &Candidate| b.score.total_cmp(&a.score);
             self.candidates.select_nth_unstable_by(MAX_CANDIDATES, by_score);
             self.candidates.truncate(MAX_CANDIDATES);
         }
         let kept = suppress(&self.candidates, self.config.max_overlap, Measure::Union);
-        let faces = kept.into_iter().filter_map(|position| {
-            let Candidate { corners, score, landmarks } = self.candidates[position];
+        self.candidates = kept.into_iter().map(|position| self.candidates[position]).collect();
+    }
+
+    /// Finds the squares that the refinement network judges, the best first: around each box that passes the threshold and
+    /// overlaps no better one.
+    ///
+    /// # Errors
+    /// Returns an error if the network fails.
+    pub fn propose(&mut self, image: &RgbImage) -> Result<Vec<mtcnn::Candidate>, DetectError> {
+        self.candidates.clear();
+        for pass in passes(image.width(), image.height(), &self.config) {
+            self.search(image, pass)?;
+        }
+        self.suppress();
+        let square = |candidate: &Candidate| {
+            mtcnn::Candidate { corners: candidate.corners, score: candidate.score }.squared()
+        };
+        Ok(self.candidates.iter().take(MAX_REFINED).map(square).collect())
+    }
+
+    /// Lets the refinement network judge the candidates. Keeps those whose combined score passes the threshold.
+    fn refine(&mut self, image: &RgbImage, squares: &[mtcnn::Candidate]) -> Result<(), DetectError> {
+        let Some(refinement) = &mut self.refinement else { return Ok(()) };
+        let judged = refinement.judge(image, squares, self.config.normalization)?;
+        self.candidates.clear();
+        self.candidates.extend(judged.into_iter().map(|Judged { before, after, landmarks }| {
+            let score = (before.score * after.score).max(0.0).sqrt();
+            Candidate { corners: after.corners, score, landmarks }
+        }));
+        self.candidates.retain(|candidate| candidate.score >= self.config.threshold);
+        self.suppress();
+        Ok(())
+    }
+
+    /// The candidates as faces. Boxes are clipped to the picture.
+    fn faces(&self, width: f32, height: f32) -> Vec<Face> {
+        let faces = self.candidates.iter().filter_map(|&Candidate { corners, score, landmarks }| {
             let most = [width, height, width, height];
             let clipped: [f32; 4] = std::array::from_fn(|i| corners[i].clamp(0.0, most[i]));
             let bounding_box = BoundingBox::from_corners(clipped);
@@ -128,15 +177,14 @@ impl SingleShot {
 
 impl FaceDetector for SingleShot {
     fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>, DetectError> {
-        self.candidates.clear();
-        for pass in passes(image.width(), image.height(), &self.config) {
-            self.search(image, pass)?;
-        }
+        let squares = self.propose(image)?;
+        self.refine(image, &squares)?;
         Ok(self.faces(image.width() as f32, image.height() as f32))
     }
 
     fn take_inference_time(&mut self) -> Duration {
-        std::mem::take(&mut self.inference_time)
+        let refinement = self.refinement.as_mut().map(OutputNet::take_inference_time);
+        std::mem::take(&mut self.inference_time) + refinement.unwrap_or_default()
     }
 }
 

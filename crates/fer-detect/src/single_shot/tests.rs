@@ -48,7 +48,36 @@ fn squares() -> SingleShotModel {
     let weights = Weights::new(&architecture, arrays.collect()).unwrap();
     let normalization = fer_image::area::Normalization { mean: 127.0, scale: 128.0 };
     let config = SingleShotConfig { normalization, ..SingleShotConfig::default() };
-    SingleShotModel::new(config, onnx::graph("squares", &architecture, &weights))
+    SingleShotModel::new(config, onnx::graph("squares", &architecture, &weights), None)
+}
+
+/// A refinement network that gives every box the score 0.64, moves it to the right by a quarter of its side, and puts all
+/// points into its middle.
+fn moving() -> Vec<u8> {
+    let text = r#"{
+        "input": {"channels": 3, "height": 48, "width": 48},
+        "layers": [{"kind": "flatten"}],
+        "heads": [
+            {"output": "prob", "softmax": true, "layers": [{"kind": "dense", "units": 2}]},
+            {"output": "reg", "layers": [{"kind": "dense", "units": 4}]},
+            {"output": "lmk", "layers": [{"kind": "dense", "units": 10}]}
+        ]
+    }"#;
+    let architecture: Architecture = serde_json::from_str(text).unwrap();
+    let random = Weights::init(&architecture, 1);
+    let arrays = random.iter().map(|(name, array)| {
+        let mut array = array.clone();
+        array.values.fill(0.0);
+        match array.shape.as_slice() {
+            [2] => array.values[1] = (0.64_f32 / 0.36).ln(),
+            [4] => array.values.copy_from_slice(&[0.25, 0.0, 0.25, 0.0]),
+            [10] => array.values.fill(0.5),
+            _ => {}
+        }
+        (name.to_owned(), array)
+    });
+    let weights = Weights::new(&architecture, arrays.collect()).unwrap();
+    onnx::graph("moving", &architecture, &weights)
 }
 
 /// A grey picture with white squares.
@@ -96,6 +125,27 @@ fn faces_of_every_stride_in_pictures_of_any_size() {
 }
 
 #[test]
+fn the_refinement_network_judges_moves_and_marks_every_box() {
+    let squares = squares();
+    let config = SingleShotConfig { threshold: 0.75, proposal_threshold: 0.9, ..squares.config() };
+    let refined = SingleShotModel::new(config, squares.graph().to_vec(), Some(moving()));
+    let found = |options: &DetectorOptions| {
+        let model = DetectorModel::SingleShot(refined.clone());
+        let mut detector = model.detector(&Engine::tract(), options).unwrap();
+        detector.detect(&picture(160, 128, &[[64, 32, 8]])).unwrap()
+    };
+    let faces = found(&DetectorOptions::default());
+    assert_eq!(faces.len(), 1, "{faces:?}");
+    let BoundingBox { x, y, width, height } = faces[0].bounding_box;
+    // O-Net counts a box's last pixel, so that a quarter of the side is 9/4 pixels.
+    let expected = [66.25, 32.0, 8.0, 8.0];
+    assert!([x, y, width, height].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-2), "{faces:?}");
+    assert!((faces[0].confidence - 0.8).abs() < 1e-3, "the geometric mean of 1 and 0.64");
+    assert!((faces[0].landmarks.nose[0] - 67.5).abs() < 1e-2, "{faces:?}");
+    assert_eq!(found(&DetectorOptions { min_score: Some(0.85), ..Default::default() }).len(), 0);
+}
+
+#[test]
 fn a_reduced_picture_gives_boxes_of_the_picture() {
     let options = DetectorOptions { min_face: Some(24.0), ..Default::default() };
     let mut faces = detector(&options).detect(&picture(256, 128, &[[64, 32, 32]])).unwrap();
@@ -121,17 +171,22 @@ fn a_white_picture_is_bounded_and_an_empty_one_has_no_face() {
 fn a_folder_is_read_and_what_is_wrong_with_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let model = squares();
-    let manifest = SingleShotManifest::new(&model.config(), model.graph(), serde_json::json!({ "steps": 3 }));
+    let manifest = SingleShotManifest::new(&model, serde_json::json!({ "steps": 3 }));
     let text = serde_json::to_string(&manifest).unwrap();
     let write = |text: &str| std::fs::write(folder.path().join("model.json"), text).unwrap();
     std::fs::write(folder.path().join(NETWORK_FILE), model.graph()).unwrap();
     write(&text);
+    let listed = SingleShotModel::new(model.config(), model.graph().to_vec(), Some(moving()));
+    write(&serde_json::to_string(&SingleShotManifest::new(&listed, serde_json::json!({}))).unwrap());
+    let missing = DetectorModel::open(folder.path()).err().unwrap().to_string();
+    assert!(missing.contains("cannot read") && missing.contains(REFINEMENT_FILE), "{missing}");
+    write(&text);
     let opened = DetectorModel::select(Some(folder.path())).unwrap();
-    assert_eq!(opened.min_score(), 0.5);
+    assert_eq!(opened.min_score(), 0.55);
     let DetectorModel::SingleShot(read) = opened else { panic!("the manifest says single_shot") };
     assert_eq!((read.config(), read.graph()), (model.config(), model.graph()));
     for (from, to, wanted) in [
-        ("\"threshold\":0.5", "\"threshold\":1.5", "threshold is 1.5"),
+        ("\"threshold\":0.55", "\"threshold\":1.5", "threshold is 1.5"),
         ("[12.0,320.0]", "[12.0,20.0]", "face_sizes is (12, 20)"),
         ("\"min_face\"", "\"min_side\"", "min_side"),
         ("\"single_shot\"", "\"single_shoot\"", "mtcnn, single_shot"),
@@ -148,7 +203,7 @@ fn a_network_of_another_layout_is_refused() {
     let text = MEANS.replace("\"channels\": 15", "\"channels\": 14");
     let architecture: Architecture = serde_json::from_str(&text).unwrap();
     let graph = onnx::graph("other", &architecture, &Weights::init(&architecture, 1));
-    let model = DetectorModel::SingleShot(SingleShotModel::new(SingleShotConfig::default(), graph));
+    let model = DetectorModel::SingleShot(SingleShotModel::new(SingleShotConfig::default(), graph, None));
     let mut found = model.detector(&Engine::tract(), &DetectorOptions::default()).unwrap();
     let message = found.detect(&picture(64, 64, &[])).unwrap_err().to_string();
     assert!(message.contains("output 'stride8' has shape [1, 14, 8, 8]"), "{message}");

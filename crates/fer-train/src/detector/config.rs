@@ -132,7 +132,7 @@ impl DetectorTraining {
 }
 
 impl StageTraining {
-    fn check(&self, stage: Stage) -> Result<()> {
+    pub(super) fn check(&self, stage: Stage) -> Result<()> {
         let input = self.network.input();
         let side = stage.side();
         if (input.channels, input.height, input.width) != (3, side, side) {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::annotations::{self, Photo};
 use super::complete::SOURCE;
-use super::config::DetectorTraining;
+use super::config::{DetectorTraining, Views};
 use super::scene::Scene;
 
 /// Decoded training photos, and the validation photos by their paths.
@@ -43,7 +43,7 @@ impl Corpus {
         let pixels = annotations::open_all(folder, &training)?;
         let scenes = training.iter().zip(pixels).map(|(photo, image)| Scene::new(image, photo, config));
         let mut scenes: Vec<Scene> = scenes.collect();
-        scenes.extend(turned(&scenes, config));
+        scenes.extend(turned(&scenes, &config.views, config.seed));
         Ok(Self { scenes, validation })
     }
 }
@@ -55,8 +55,8 @@ fn is_validation(photo: &Photo, config: &DetectorTraining) -> bool {
 }
 
 /// Returns a copy of each scene with faces, turned by a random angle.
-fn turned(scenes: &[Scene], config: &DetectorTraining) -> Vec<Scene> {
-    let most = config.views.turn as f32;
+pub(super) fn turned(scenes: &[Scene], views: &Views, seed: u64) -> Vec<Scene> {
+    let most = views.turn as f32;
     if most <= 0.0 {
         return Vec::new();
     }
@@ -65,7 +65,7 @@ fn turned(scenes: &[Scene], config: &DetectorTraining) -> Vec<Scene> {
     with_faces
         .par_iter()
         .map(|(position, scene)| {
-            let mut random = StdRng::seed_from_u64(mix([config.seed, *position as u64, 1]));
+            let mut random = StdRng::seed_from_u64(mix([seed, *position as u64, 1]));
             scene.turned(random.random_range(-most..=most))
         })
         .collect()

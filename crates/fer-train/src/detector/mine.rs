@@ -1,12 +1,14 @@
-//! Hard examples: windows that the stages trained so far take for faces.
+//! Hard examples: windows that the networks before the one that is trained take for faces.
 
 use anyhow::Result;
-use fer_detect::mtcnn::MtcnnConfig;
-use fer_engine::Engine;
+use fer_detect::mtcnn::Candidate;
+use image::RgbImage;
 use rayon::prelude::*;
 
-use super::nets::{Nets, Stages};
 use super::scene::{Label, Scene};
+
+/// Searches a picture for windows that may show a face. Each thread opens its own.
+pub type Search = Box<dyn FnMut(&RgbImage) -> Result<Vec<Candidate>>>;
 
 /// A window of a scene and what it shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,30 +32,20 @@ pub struct Mined {
     pub backgrounds: Vec<Example>,
 }
 
-/// Runs the stages over the scenes, on all cores, and sorts the windows that pass `threshold` by what they show. Of one
-/// scene it keeps at most `per_scene` backgrounds, those with the highest scores.
+/// Searches the scenes, on all cores, and sorts the windows by what they show. Of one scene it keeps at most `per_scene`
+/// backgrounds, those with the highest scores.
 ///
 /// # Errors
-/// Returns an error if a network fails.
-pub fn mine(
-    engine: &Engine,
-    nets: &Nets,
-    scenes: &[Scene],
-    threshold: f32,
-    per_scene: usize,
-) -> Result<Mined> {
-    let config = MtcnnConfig { thresholds: [threshold; 3], ..MtcnnConfig::default() };
+/// Returns an error if a search cannot be opened or fails.
+pub fn mine(open: &(dyn Fn() -> Result<Search> + Sync), scenes: &[Scene], per_scene: usize) -> Result<Mined> {
     let found: Vec<Vec<Example>> = scenes
         .par_iter()
         .enumerate()
         .filter(|(_, scene)| scene.is_mined())
-        .map_init(
-            || nets.open(engine, &config),
-            |stages, (position, scene)| {
-                let stages = stages.as_mut().map_err(|e| anyhow::anyhow!("{e:#}"))?;
-                examples(stages, position, scene, per_scene)
-            },
-        )
+        .map_init(open, |search, (position, scene)| {
+            let search = search.as_mut().map_err(|e| anyhow::anyhow!("{e:#}"))?;
+            Ok(examples(search(scene.image())?, position, scene, per_scene))
+        })
         .collect::<Result<_>>()?;
     let mut mined = Mined::default();
     for example in found.into_iter().flatten() {
@@ -66,9 +58,12 @@ pub fn mine(
     Ok(mined)
 }
 
-fn examples(stages: &mut Stages, position: usize, scene: &Scene, per_scene: usize) -> Result<Vec<Example>> {
-    let passed = stages.run(scene.image())?;
-    let mut candidates = passed.refined.unwrap_or(passed.proposals);
+fn examples(
+    mut candidates: Vec<Candidate>,
+    position: usize,
+    scene: &Scene,
+    per_scene: usize,
+) -> Vec<Example> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut backgrounds = 0;
     let examples = candidates.iter().filter_map(|candidate| {
@@ -77,5 +72,5 @@ fn examples(stages: &mut Stages, position: usize, scene: &Scene, per_scene: usiz
         let kept = label != Label::Background || backgrounds <= per_scene;
         kept.then_some(Example { scene: position, corners: candidate.corners, label })
     });
-    Ok(examples.collect())
+    examples.collect()
 }

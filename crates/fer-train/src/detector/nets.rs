@@ -6,6 +6,8 @@ use fer_detect::mtcnn::{Candidate, MtcnnConfig, MtcnnModel, OutputNet, ProposalN
 use fer_engine::Engine;
 use image::RgbImage;
 
+use super::mine::Search;
+
 /// The graphs of P-Net, R-Net and O-Net, in this order, as far as they are trained.
 #[derive(Clone, Default)]
 pub struct Nets(pub Vec<Vec<u8>>);
@@ -17,6 +19,19 @@ impl From<&MtcnnModel> for Nets {
 }
 
 impl Nets {
+    /// Opens the networks for one thread, as a search for windows that at least the score `threshold` lets pass.
+    ///
+    /// # Errors
+    /// Returns an error like [`Nets::open`].
+    pub fn search(&self, engine: &Engine, threshold: f32) -> Result<Search> {
+        let config = MtcnnConfig { thresholds: [threshold; 3], ..MtcnnConfig::default() };
+        let mut stages = self.open(engine, &config)?;
+        Ok(Box::new(move |image| {
+            let passed = stages.run(image)?;
+            Ok(passed.refined.unwrap_or(passed.proposals))
+        }))
+    }
+
     /// Opens the networks for one thread.
     ///
     /// # Errors

@@ -65,6 +65,11 @@ impl Scene {
                 faces.push(Face { corners, points: row.points() });
             }
         }
+        Self::of(image, faces, ignored, landmarks_only)
+    }
+
+    /// Takes a photo whose faces are known, and boxes to be ignored.
+    pub fn of(image: RgbImage, faces: Vec<Face>, ignored: Vec<[f32; 4]>, landmarks_only: bool) -> Self {
         Self { image, faces, ignored, landmarks_only, has_background: !landmarks_only }
     }
 

@@ -1,24 +1,23 @@
 //! Trains one network: hard examples, then mini-batches with checkpoints.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use fer_detect::mtcnn::Stage;
-use fer_engine::Engine;
 use fer_model::onnx;
 use fer_model::weights::Weights;
 use fer_network::{Network, mix};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::config::{DetectorTraining, StageTraining};
-use super::corpus::Corpus;
+use super::config::{StageTraining, Views};
 use super::loss::{Sums, loss};
-use super::mine::{Mined, mine};
-use super::nets::Nets;
-use super::run_folder::RunFolder;
+use super::mine::{Mined, Search, mine};
 use super::samples::Samples;
+use super::scene::Scene;
 use crate::training::checkpoint::{self, Checkpoint};
 use crate::training::device::Compute;
 use crate::training::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
@@ -37,30 +36,41 @@ struct StageState {
     step: usize,
 }
 
-/// One stage's training.
-pub struct StageRun<'a> {
-    /// Configuration of all stages.
-    pub config: &'a DetectorTraining,
+/// One network's training.
+pub struct StageRun<'a, S> {
+    /// The network's place in a cascade.
+    pub stage: Stage,
+    /// The network, and how it is trained.
+    pub training: &'a StageTraining,
+    /// Ranges of the crops' random views.
+    pub views: &'a Views,
+    /// Determines initial weights, samples and views.
+    pub seed: u64,
     /// Photos to learn from.
-    pub corpus: &'a Corpus,
+    pub scenes: &'a [Scene],
     /// Where the network is computed.
     pub compute: &'a Compute,
-    /// The run's folder.
-    pub folder: &'a RunFolder,
-    /// The stage to train.
-    pub stage: Stage,
+    /// Folder of its checkpoint.
+    pub folder: PathBuf,
+    /// What the weights follow from; a checkpoint of other settings is refused.
+    pub settings: &'a S,
 }
 
-impl StageRun<'_> {
-    /// Trains the network, or continues from its checkpoint. Returns its ONNX graph.
+impl<S: Serialize + DeserializeOwned + PartialEq> StageRun<'_, S> {
+    /// Trains the network, or continues from its checkpoint. `before` opens the networks before this one, if there are any.
+    /// Returns its ONNX graph.
     ///
     /// # Errors
     /// Returns an error if there is nothing to learn from, the training diverges, or a file cannot be read or written.
-    pub fn train(&self, engine: &Engine, before: &Nets) -> Result<Vec<u8>> {
-        let of = self.config.stage(self.stage);
+    pub fn train(&self, before: Option<&(dyn Fn() -> Result<Search> + Sync)>) -> Result<Vec<u8>> {
+        let of = self.training;
         let checkpoint = self.checkpoint(of)?;
-        let mined = self.mine(engine, before, of, checkpoint.state.step)?;
-        let samples = Samples::new(self.stage, &self.config.views, &self.corpus.scenes, &mined);
+        let mined = match before {
+            // A finished network needs no examples.
+            Some(before) if checkpoint.state.step < of.steps => self.mine(before)?,
+            _ => Mined::default(),
+        };
+        let samples = Samples::new(self.stage, self.views, self.scenes, &mined);
         samples.check()?;
         let network = self.run_steps(of, checkpoint, &samples)?;
         let weights = network.weights(&of.network).context("the training diverged")?;
@@ -68,15 +78,15 @@ impl StageRun<'_> {
     }
 
     fn seed(&self) -> u64 {
-        mix([self.config.seed, self.stage.side() as u64, 0])
+        mix([self.seed, self.stage.side() as u64, 0])
     }
 
     /// Reads the checkpoint, or makes the first one.
     fn checkpoint(&self, of: &StageTraining) -> Result<Checkpoint<StageState>> {
-        let folder = self.folder.checkpoint(self.stage);
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let folder = &self.folder;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         if folder.join(checkpoint::FILE).exists() {
-            return Checkpoint::read(&folder, &of.network, self.config);
+            return Checkpoint::read(folder, &of.network, self.settings);
         }
         Ok(Checkpoint {
             state: StageState::default(),
@@ -86,14 +96,10 @@ impl StageRun<'_> {
         })
     }
 
-    /// Looks for hard examples with the networks before this one. There are none for P-Net, and a finished stage needs none.
-    fn mine(&self, engine: &Engine, before: &Nets, of: &StageTraining, step: usize) -> Result<Mined> {
-        if before.0.is_empty() || step >= of.steps {
-            return Ok(Mined::default());
-        }
+    /// Looks for hard examples with the networks before this one.
+    fn mine(&self, before: &(dyn Fn() -> Result<Search> + Sync)) -> Result<Mined> {
         let started = Instant::now();
-        let threshold = of.mining_threshold as f32;
-        let mined = mine(engine, before, &self.corpus.scenes, threshold, of.mined_per_photo)?;
+        let mined = mine(before, self.scenes, self.training.mined_per_photo)?;
         eprintln!(
             "{}: mined {} faces, {} parts, {} backgrounds in {:.0} s",
             self.stage.net(),
@@ -144,8 +150,7 @@ impl StageRun<'_> {
                 progress = Progress::new();
                 let weights = network.weights(&of.network).context("the training diverged")?;
                 let (state, optimizer) = (StageState { step: step + 1 }, optimizer.state(&network));
-                Checkpoint { state, weights, average: None, optimizer }
-                    .write(&self.folder.checkpoint(self.stage), self.config)?;
+                Checkpoint { state, weights, average: None, optimizer }.write(&self.folder, self.settings)?;
             }
         }
         Ok(network)

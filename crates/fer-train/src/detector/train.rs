@@ -51,7 +51,19 @@ pub fn train(
     for stage in Stage::ALL {
         let graph = finished(folder, stage)?.map_or_else(
             || {
-                let graph = StageRun { config, corpus, compute, folder, stage }.train(&engine, &nets)?;
+                let run = StageRun {
+                    stage,
+                    training: config.stage(stage),
+                    views: &config.views,
+                    seed: config.seed,
+                    scenes: &corpus.scenes,
+                    compute,
+                    folder: folder.checkpoint(stage),
+                    settings: config,
+                };
+                let threshold = run.training.mining_threshold as f32;
+                let search = || nets.search(&engine, threshold);
+                let graph = run.train((!nets.0.is_empty()).then_some(&search))?;
                 let file = folder.network(stage);
                 write_atomically(&file, &graph)
                     .with_context(|| format!("cannot write {}", file.display()))?;

@@ -170,6 +170,8 @@ fn write_single_shot(folder: &Path) {
     for (key, value) in [("epochs", 2), ("steps_per_epoch", 4), ("batch_size", 4), ("warmup_steps", 2)] {
         config[key] = json!(value);
     }
+    let refinement = &mut config["refinement"]["training"];
+    (refinement["steps"], refinement["batch_size"]) = (json!(2), json!(16));
     fs::write(folder.join("single_shot.json"), config.to_string()).unwrap();
 }
 
@@ -223,7 +225,21 @@ fn a_single_shot_run_that_was_killed_ends_as_one_that_was_not() {
     assert!(network("whole") == network("killed"), "the networks differ");
 
     the_detector_is_a_detectors_folder(folder);
+    the_detector_has_a_refinement_network(folder);
     other_settings_are_refused(folder);
+}
+
+/// The second network is part of the detector, and a finished run only copies it.
+fn the_detector_has_a_refinement_network(folder: &Path) {
+    succeeds(train_single_shot(folder, "whole").args(["--out", "copy"]));
+    let read = |file: &str| fs::read(folder.join(file)).unwrap();
+    for file in ["detector.onnx", "refinement.onnx", "model.json"] {
+        assert!(read(&format!("runs/whole/detector/{file}")) == read(&format!("copy/{file}")), "{file}");
+    }
+    let manifest: Value = serde_json::from_slice(&read("copy/model.json")).unwrap();
+    assert!(manifest["files"]["refinement"]["sha256"].is_string(), "{manifest}");
+    let validation = &manifest["training"]["refinement"]["validation"]["test"];
+    assert!(validation["ap50"].is_number(), "{manifest}");
 }
 
 fn the_detector_is_a_detectors_folder(folder: &Path) {

@@ -1,13 +1,10 @@
 //! `fer-train detector train`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use fer_detect::manifest::FILE as MANIFEST;
-use fer_detect::single_shot::NETWORK_FILE;
-use fer_model::file::write_atomically;
 use fer_train::detector::annotations::Photo;
 use fer_train::detector::config::DetectorTraining;
 use fer_train::detector::corpus::Corpus;
@@ -67,7 +64,9 @@ impl TrainArgs {
 }
 
 fn single_shot(args: &TrainArgs) -> Result<()> {
-    let config = SingleShotTraining::read(&args.config)?;
+    let mut config = SingleShotTraining::read(&args.config)?;
+    // The first network does not depend on the second one.
+    let refinement = config.refinement.take();
     let folder = run_folder::RunFolder::create(&args.run_path("single_shot"))?;
     let images = args.photos.folder();
     let (photos, negatives) = (args.photos.read()?, args.negatives()?);
@@ -95,10 +94,14 @@ fn single_shot(args: &TrainArgs) -> Result<()> {
     );
     let job = Job { settings: &settings, corpus: &corpus, data, images, compute: &compute, folder: &folder };
     let best = single_shot::train::train(&job, start)?;
+    if let Some(refinement) = &refinement {
+        let run = single_shot::refinement::Run { settings: &settings, refinement, images, compute: &compute };
+        run.train(corpus, &folder)?;
+    }
     let out = match &args.out {
         None => folder.detector(),
         Some(out) => {
-            copy_detector(&folder.detector(), out)?;
+            folder.copy_detector(out)?;
             out.clone()
         }
     };
@@ -113,17 +116,6 @@ fn single_shot(args: &TrainArgs) -> Result<()> {
 /// A teacher's boxes in an order that does not depend on the hashing of a run.
 fn sorted(teacher: &Teacher) -> BTreeMap<&String, &Vec<TeacherBox>> {
     teacher.iter().collect()
-}
-
-/// Copies the network and, last, its manifest.
-fn copy_detector(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
-    for name in [NETWORK_FILE, MANIFEST] {
-        let (source, target) = (from.join(name), to.join(name));
-        let bytes = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
-        write_atomically(&target, &bytes).with_context(|| format!("cannot write {}", target.display()))?;
-    }
-    Ok(())
 }
 
 fn mtcnn(args: &TrainArgs) -> Result<()> {

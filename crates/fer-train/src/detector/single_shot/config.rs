@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use fer_detect::mtcnn::Stage;
 use fer_detect::single_shot::{OUTPUTS, STRIDES, VALUES};
 use fer_model::spec::{Architecture, Shape};
 use serde::{Deserialize, Serialize};
 
-use crate::detector::config::SourceRule;
+use crate::detector::config::{SourceRule, StageTraining, Views};
 use crate::training::optimizer::OptimizerConfig;
 
 /// How the network is trained.
@@ -27,6 +28,9 @@ pub struct SingleShotTraining {
     pub network: Architecture,
     /// Weights of the loss.
     pub loss: LossConfig,
+    /// The network that judges each box of the first one, trained after it; without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refinement: Option<RefinementTraining>,
     /// Epochs; after each one the validation photos are searched.
     pub epochs: usize,
     /// Mini-batches of an epoch.
@@ -43,6 +47,18 @@ pub struct SingleShotTraining {
     pub gradient_clip: Option<f64>,
     /// Weight of the old average in the exponential moving average of the weights, which is what is measured and kept.
     pub ema: f64,
+}
+
+/// How the refinement network is trained. Its crops are drawn like O-Net's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefinementTraining {
+    /// Faces whose longer side is below this many pixels are used neither as faces nor as background.
+    pub min_side: f32,
+    /// Ranges of the crops' random views.
+    pub views: Views,
+    /// The network and its schedule.
+    pub training: StageTraining,
 }
 
 /// The one kind of this configuration.
@@ -203,6 +219,9 @@ impl SingleShotTraining {
         self.check_network()?;
         self.optimizer.check()?;
         self.views.check()?;
+        if let Some(refinement) = &self.refinement {
+            refinement.training.check(Stage::Output).context("refinement")?;
+        }
         for (name, value) in [("epochs", self.epochs), ("steps_per_epoch", self.steps_per_epoch)] {
             ensure!(value > 0, "{name} is 0; expected at least 1");
         }
@@ -333,7 +352,7 @@ pub(super) mod tests {
         println!("{multiply_adds} multiply-adds, {} parameters", config.network.trainable_parameters());
         assert!((60_000_000..150_000_000).contains(&multiply_adds), "{multiply_adds}");
         assert!(config.network.trainable_parameters() < 260_000);
-        assert!(config.steps() * config.batch_size >= 600_000);
+        assert!(config.steps() * config.batch_size >= 480_000);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Annotations that a [`teacher`] completes become the [`corpus`]. A crop is drawn as a [`layout`] of patches and becomes
 //! pixels and targets ([`view`]). The network's outputs are compared with them cell by cell ([`batch`]): [`assign`] says which
-//! cell learns which face, [`loss`] how far it is off. [`train`] is the loop, [`run_folder`] its files.
+//! cell learns which face, [`loss`] how far it is off. [`train`] is the loop, [`run_folder`] its files. [`refinement`] then trains
+//! the network that judges each box.
 
 pub mod assign;
 pub mod batch;
@@ -11,6 +12,7 @@ pub mod corpus;
 pub mod dual;
 pub mod layout;
 pub mod loss;
+pub mod refinement;
 pub mod run_folder;
 pub mod state;
 pub mod teacher;

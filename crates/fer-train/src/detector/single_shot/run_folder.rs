@@ -1,7 +1,8 @@
 //! The files of a run:
 //!
 //! - `checkpoint.safetensors`: every few hundred steps, after every epoch, and at Ctrl-C
-//! - `detector/`: the detector of the best epoch so far
+//! - `detector/`: the detector of the best epoch so far; in the end also the refinement network
+//! - `refinement/`: the checkpoint of the refinement network
 //! - `history.json` and `curves.*`: after every epoch
 //! - `validation.csv`: the photos that it is measured by, as they are measured
 
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fer_detect::manifest::FILE;
-use fer_detect::single_shot::{NETWORK_FILE, SingleShotManifest, SingleShotModel};
+use fer_detect::single_shot::{
+    NETWORK_FILE, REFINEMENT_FILE, SingleShotConfig, SingleShotManifest, SingleShotModel,
+};
 use fer_model::file::write_atomically;
 use serde_json::{Value, json};
 
@@ -44,6 +47,43 @@ impl RunFolder {
         self.0.join(DETECTOR_FOLDER)
     }
 
+    /// The network of the best epoch.
+    ///
+    /// # Errors
+    /// Returns an error that names the file if it cannot be read.
+    pub fn network(&self) -> Result<SingleShotModel> {
+        let graph = read(&self.detector().join(NETWORK_FILE))?;
+        Ok(SingleShotModel::new(SingleShotConfig::default(), graph, None))
+    }
+
+    /// Adds a refinement network to the best epoch's detector. `described` is what its manifest says about that network.
+    ///
+    /// # Errors
+    /// Returns an error that names the file that cannot be read or written.
+    pub fn add_refinement(&self, model: &SingleShotModel, described: Value) -> Result<()> {
+        let path = self.detector().join(FILE);
+        let manifest: SingleShotManifest = serde_json::from_slice(&read(&path)?)
+            .with_context(|| format!("{} is not a single-shot detector's", path.display()))?;
+        let mut training = manifest.training.unwrap_or_default();
+        training["refinement"] = described;
+        write_model(&self.detector(), model, training)
+    }
+
+    /// Copies the best epoch's detector, its manifest last.
+    ///
+    /// # Errors
+    /// Returns an error that names the file that cannot be read or written.
+    pub fn copy_detector(&self, to: &Path) -> Result<()> {
+        std::fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+        for name in [NETWORK_FILE, REFINEMENT_FILE, FILE] {
+            let from = self.detector().join(name);
+            if name != REFINEMENT_FILE || from.exists() {
+                write(&to.join(name), &read(&from)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the reports of all epochs, and their curves.
     ///
     /// # Errors
@@ -65,14 +105,25 @@ pub fn write_detector(
     data: &Value,
     epoch: &EpochReport,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    write(&folder.join(NETWORK_FILE), model.graph())?;
     let parameters = settings.config.network.trainable_parameters();
     let training = json!({
         "parameters": parameters, "data": data, "config": settings.config, "epoch": epoch,
     });
-    let manifest = SingleShotManifest::new(&model.config(), model.graph(), training);
+    write_model(folder, model, training)
+}
+
+fn write_model(folder: &Path, model: &SingleShotModel, training: Value) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    write(&folder.join(NETWORK_FILE), model.graph())?;
+    if let Some(refinement) = model.refinement() {
+        write(&folder.join(REFINEMENT_FILE), refinement)?;
+    }
+    let manifest = SingleShotManifest::new(model, training);
     write(&folder.join(FILE), (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -268,8 +268,9 @@ impl Run<'_> {
         let architecture = &self.config().network;
         let weights = self.ema.network().weights(architecture).context(LOWER)?;
         let graph = onnx::graph("single-shot detector", architecture, &weights);
-        let model = SingleShotModel::new(SingleShotConfig::default(), graph);
-        let report = self.report(measure(self.job, &model)?);
+        let model = SingleShotModel::new(SingleShotConfig::default(), graph, None);
+        let (validation, min_size) = (&self.job.corpus.validation, self.config().data.min_size);
+        let report = self.report(measure(validation, self.job.images, min_size, &model)?);
         let is_best = self.state.best().is_none_or(|best| report.quality() > best.quality());
         if is_best {
             let folder = self.job.folder.detector();
@@ -311,12 +312,16 @@ impl Run<'_> {
 const LOWER: &str = "the training diverged; the last good checkpoint is kept. Try a lower learning_rate";
 
 /// Searches the validation photos, and reports each source.
-fn measure(job: &Job<'_>, model: &SingleShotModel) -> Result<BTreeMap<String, SourceReport>> {
-    let (engine, min_size) = (Engine::tract(), job.settings.config.data.min_size);
+pub(super) fn measure(
+    photos: &[Photo],
+    images: &Path,
+    min_size: f32,
+    model: &SingleShotModel,
+) -> Result<BTreeMap<String, SourceReport>> {
+    let engine = Engine::tract();
     let model = DetectorModel::SingleShot(model.clone());
     let options = DetectorOptions { min_score: Some(FLOOR), ..DetectorOptions::default() };
-    let photos = &job.corpus.validation;
-    let found = evaluate::detect(|| model.detector(&engine, &options), photos, job.images)?;
+    let found = evaluate::detect(|| model.detector(&engine, &options), photos, images)?;
     // The photos are in order of their sources.
     let mut found = found.as_slice();
     let by_source = photos.chunk_by(|a, b| source(a) == source(b)).map(|photos: &[Photo]| {
@@ -336,10 +341,6 @@ fn measure(job: &Job<'_>, model: &SingleShotModel) -> Result<BTreeMap<String, So
 }
 
 fn print_epoch(report: &EpochReport, epochs: usize, is_best: bool) {
-    let sources = report.sources.iter().map(|(source, found)| {
-        let landmarks = found.landmark_error.map(|error| format!(", landmarks {:.1} %", 100.0 * error));
-        format!("{source} {:.3}{}", found.ap50, landmarks.unwrap_or_default())
-    });
     eprintln!(
         "epoch {:>3}/{epochs}  score loss {:.4}  box loss {:.4}  landmark loss {:.4}  {:.1} crops/s  average precision{}: {}",
         report.epoch,
@@ -348,6 +349,15 @@ fn print_epoch(report: &EpochReport, epochs: usize, is_best: bool) {
         report.landmark_loss,
         report.crops_per_second,
         if is_best { " (best)" } else { "" },
-        sources.collect::<Vec<_>>().join("; ")
+        words(&report.sources)
     );
+}
+
+/// Average precision and landmark error of each source.
+pub(super) fn words(sources: &BTreeMap<String, SourceReport>) -> String {
+    let words = sources.iter().map(|(source, found)| {
+        let landmarks = found.landmark_error.map(|error| format!(", landmarks {:.1} %", 100.0 * error));
+        format!("{source} {:.3}{}", found.ap50, landmarks.unwrap_or_default())
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
