@@ -44,16 +44,16 @@ pub enum DetectorModel {
 }
 
 impl DetectorModel {
-    /// The name of the embedded MTCNN.
+    /// The name of the embedded cascade.
     pub const MTCNN: &'static str = "mtcnn";
 
-    /// Returns the detector that is part of the program. `assets/models/mtcnn` describes its training.
+    /// Returns the default detector, which is part of the program. `assets/models/single_shot` describes its training.
     pub fn embedded() -> Self {
-        Self::Mtcnn(MtcnnModel::embedded())
+        Self::SingleShot(SingleShotModel::embedded())
     }
 
     /// Returns the detector that a user names: [`MTCNN`](Self::MTCNN) for the embedded cascade, the folder of another one, or
-    /// the embedded default without a name.
+    /// the default without a name.
     ///
     /// # Errors
     /// Returns a [`ManifestError`] that names the file and what is wrong with it.

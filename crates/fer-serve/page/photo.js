@@ -110,7 +110,7 @@ function present() {
   show("done");
   $("timing").textContent = `${Math.round(timing.total)} ms · ${model.name} on ${model.engine}`;
   if (!faces.length) {
-    say("No face was found. A face must be at least about 20 pixels wide and turned towards the camera.", true);
+    say("No face was found. A face must be at least about 12 pixels wide and turned towards the camera.", true);
     $("intro").hidden = false;
     return;
   }

@@ -77,8 +77,8 @@ pub struct Options {
     /// Emotion bundle (model.json, weights.safetensors) to use instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Folder of a face detector to use instead of the embedded default: model.json, or facenet-pytorch's pnet.onnx, rnet.onnx
-    /// and onet.onnx without one. `mtcnn` is the embedded cascade.
+    /// Face detector to use instead of the embedded default: `mtcnn` for the embedded MTCNN, or a folder with model.json, or
+    /// with facenet-pytorch's pnet.onnx, rnet.onnx and onet.onnx.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
     pub(crate) detector: Option<PathBuf>,
     /// Engine that runs the networks.
@@ -163,7 +163,7 @@ pub struct Options {
     /// Seconds that running requests are given to finish after SIGTERM or Ctrl-C.
     #[arg(long, env = "FER_SHUTDOWN_SECONDS", default_value_t = 20)]
     pub(crate) shutdown_seconds: u64,
-    /// Smallest face in pixels, measured in the photo after reducing its longer side to 800. The default is the detector's, 20 for
+    /// Smallest face in pixels, measured in the photo after reducing its longer side to 800. The default is the detector's, 12 for
     /// the embedded one.
     #[arg(long, env = "FER_MIN_FACE", value_name = "PIXELS")]
     pub(crate) min_face: Option<f32>,
