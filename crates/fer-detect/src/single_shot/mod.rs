@@ -2,8 +2,8 @@
 //! that judges what the first one found.
 //!
 //! The data flows picture → passes → network → cells ([`Cell`]) → non-maximum suppression → refinement → boxes with five
-//! landmarks. The network is anchor-free and has one output for each of three strides, so that one pass finds faces of very different sizes
-//! (YuNet: Wu et al. 2023; YOLOX: Ge et al. 2021). `fer-train detector train` trains it.
+//! landmarks. The network is anchor-free and has one output for each of three strides, so that one pass finds faces of very
+//! different sizes (YuNet: Wu et al. 2023; YOLOX: Ge et al. 2021). `fer-train detector train` trains it.
 //!
 //! The refinement network sees a square of 48×48 pixels around each box; it is an O-Net ([`mtcnn`](crate::mtcnn)). A face's
 //! confidence is the geometric mean of both scores, and box and landmarks are the second network's. A detector may do without
