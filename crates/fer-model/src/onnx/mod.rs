@@ -9,11 +9,13 @@
 
 mod batch_norm;
 mod builder;
+mod half_precision;
 mod proto;
 
 use crate::spec::{Architecture, LOGITS};
 use crate::weights::{Array, Weights};
 use builder::Builder;
+pub use half_precision::in_half_precision;
 
 /// Name of the graph's input.
 pub const INPUT: &str = "input";
