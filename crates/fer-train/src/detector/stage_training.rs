@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fer_detect::mtcnn::Stage;
 use fer_model::onnx;
 use fer_model::weights::Weights;
@@ -23,6 +23,7 @@ use crate::training::device::Compute;
 use crate::training::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use crate::training::schedule::{cosine, warm_up};
 use crate::training::shards::Shards;
+use crate::training::stop::Stop;
 
 /// Steps between two checkpoints, each with a line of progress.
 const CHECKPOINT_STEPS: usize = 500;
@@ -54,6 +55,8 @@ pub struct StageRun<'a, S> {
     pub folder: PathBuf,
     /// What the weights follow from; a checkpoint of other settings is refused.
     pub settings: &'a S,
+    /// Ends the training with a checkpoint.
+    pub stop: &'a Stop,
 }
 
 impl<S: Serialize + DeserializeOwned + PartialEq> StageRun<'_, S> {
@@ -145,13 +148,15 @@ impl<S: Serialize + DeserializeOwned + PartialEq> StageRun<'_, S> {
             let rate = of.learning_rate
                 * warm_up(step, steps / 20).unwrap_or_else(|| cosine(step, steps, steps / 20));
             network = optimizer.step(network, gradients, rate, step, None);
-            if (step + 1) % CHECKPOINT_STEPS == 0 || step + 1 == steps {
+            let (stop, is_last) = (self.stop.is_set(), step + 1 == steps);
+            if stop || is_last || (step + 1) % CHECKPOINT_STEPS == 0 {
                 progress.print(self.stage, step + 1, of);
                 progress = Progress::new();
                 let weights = network.weights(&of.network).context("the training diverged")?;
                 let (state, optimizer) = (StageState { step: step + 1 }, optimizer.state(&network));
                 Checkpoint { state, weights, average: None, optimizer }.write(&self.folder, self.settings)?;
             }
+            ensure!(is_last || !stop, "stopped and saved; go on with the same command");
         }
         Ok(network)
     }

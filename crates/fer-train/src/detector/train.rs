@@ -18,6 +18,7 @@ use super::run_folder::RunFolder;
 use super::stage_training::StageRun;
 use super::stages::{self, StageReport};
 use crate::training::device::Compute;
+use crate::training::stop::Stop;
 
 /// Width in pixels of the smallest face that counts on the validation photos.
 const MIN_SIZE: f32 = 20.0;
@@ -42,6 +43,7 @@ pub fn train(
     images: &Path,
     compute: &Compute,
     folder: &RunFolder,
+    stop: &Stop,
 ) -> Result<(Nets, CascadeReport)> {
     let engine = Engine::tract();
     annotations::write(&folder.path().join("validation.csv"), &corpus.validation)?;
@@ -60,6 +62,7 @@ pub fn train(
                     compute,
                     folder: folder.checkpoint(stage),
                     settings: config,
+                    stop,
                 };
                 let threshold = run.training.mining_threshold as f32;
                 let search = || nets.search(&engine, threshold);

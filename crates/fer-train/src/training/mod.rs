@@ -4,7 +4,6 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
-#[allow(missing_docs, reason = "TEMPORARY")]
 pub mod device;
 pub mod distillation;
 pub mod ema;
@@ -18,5 +17,6 @@ pub mod schedule;
 pub mod settings;
 pub mod shards;
 pub mod state;
+pub mod stop;
 pub mod teacher;
 pub mod train;

@@ -1,8 +1,6 @@
 //! The training loop. [`Run::step`] is one mini-batch, [`Run::epoch`] all mini-batches of an epoch in random order, and
 //! [`Run::epochs`] the whole run with its validation.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -24,6 +22,7 @@ use crate::training::progress::Progress;
 use crate::training::run_folder::{CHECKPOINT_STEPS, RunFolder};
 use crate::training::shards::{Shards, Tally};
 use crate::training::state::{EpochReport, RunState};
+use crate::training::stop::Stop;
 
 /// A run in progress. The network itself is passed from step to step, because a step consumes it.
 pub(crate) struct Run<'a> {
@@ -36,7 +35,7 @@ pub(crate) struct Run<'a> {
     pub(crate) folder: RunFolder,
     pub(crate) progress: Progress,
     /// Whether Ctrl-C was pressed.
-    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) stop: Stop,
 }
 
 impl Run<'_> {
@@ -68,7 +67,7 @@ impl Run<'_> {
         while self.state.step < self.batches.steps() {
             let rows = &order[self.state.step * batch_size..][..batch_size];
             network = self.step(network, rows)?;
-            let stop = self.stop.load(Ordering::Relaxed);
+            let stop = self.stop.is_set();
             if stop || self.state.step.is_multiple_of(CHECKPOINT_STEPS) {
                 self.write_checkpoint(&network)?;
             }

@@ -1,8 +1,6 @@
 //! Starts or continues a training run: reads everything that it needs, refuses what does not fit, and runs the loop.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use fer_model::weights::Weights;
@@ -28,6 +26,7 @@ use crate::training::run_folder::{BUNDLE_FOLDER, RunFolder};
 use crate::training::settings::{RunSettings, rows_sha256};
 use crate::training::shards::Shards;
 use crate::training::state::{EpochReport, RunState};
+use crate::training::stop::Stop;
 
 /// The outcome of a run.
 #[derive(Serialize)]
@@ -87,7 +86,7 @@ pub fn train(
     optimizer.restore(&network, start.optimizer, &compute.device)?;
     let average = config.ema.zip(start.average);
     let ema = average.map(|(decay, weights)| Ema::new(decay, spec.architecture(), &weights, &compute.device));
-    let stop = stop_on_ctrl_c();
+    let stop = Stop::on_ctrl_c();
     let progress = Progress::open(json, spec.name(), config, batches.steps())?;
     let (validation, state) = (data.validation, start.state);
     let mut run = Run { batches, validation, shards, optimizer, ema, state, folder, progress, stop };
@@ -175,21 +174,4 @@ fn provenance(
         provenance.insert("teacher".to_owned(), teacher);
     }
     provenance
-}
-
-/// A flag that Ctrl-C sets. A second Ctrl-C ends the program at once, as it would without this handler.
-pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let pressed = Arc::clone(&stop);
-    let set = ctrlc::set_handler(move || {
-        if pressed.swap(true, Ordering::Relaxed) {
-            // The dashboard hides the cursor.
-            let _ = ratatui::crossterm::execute!(std::io::stdout(), ratatui::crossterm::cursor::Show);
-            std::process::exit(130);
-        }
-    });
-    if set.is_err() {
-        eprintln!("fer-train: Ctrl-C will not write a checkpoint; the last one stays");
-    }
-    stop
 }

@@ -120,6 +120,13 @@ fn a_run_that_was_killed_ends_as_one_that_was_not() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!folder.join("out-killed").exists());
+    // Then stopped by Ctrl-C after the next step.
+    let mut child = train(folder, "killed").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("training on")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(lines.any(|line| line.contains("stopped and saved; go on with the same command")));
+    assert!(!child.wait().unwrap().success() && !folder.join("out-killed").exists());
     succeeds(&mut train(folder, "killed"));
     // Stopped between the stages. Without --out the networks stay below the run's folder.
     fs::create_dir_all(folder.join("runs/between")).unwrap();

@@ -14,6 +14,7 @@ use fer_train::detector::single_shot::teacher::{self, Teacher, TeacherBox};
 use fer_train::detector::single_shot::train::{Job, RunSettings};
 use fer_train::detector::single_shot::{self, run_folder};
 use fer_train::detector::{annotations, manifest, train};
+use fer_train::training::stop::Stop;
 
 use super::Photos;
 use crate::commands::compute::ComputeArgs;
@@ -61,21 +62,26 @@ impl TrainArgs {
         let list = self.negatives.clone().unwrap_or_else(|| self.photos.folder().join("negatives.txt"));
         annotations::read_negatives(&list)
     }
+
+    fn teacher(&self) -> Result<Teacher> {
+        let beside = self.photos.folder().join("teacher.csv");
+        match &self.teacher {
+            Some(csv) => teacher::read(csv),
+            None if beside.exists() => teacher::read(&beside),
+            None => Ok(Teacher::new()),
+        }
+    }
 }
 
 fn single_shot(args: &TrainArgs) -> Result<()> {
+    let stop = Stop::on_ctrl_c();
     let mut config = SingleShotTraining::read(&args.config)?;
     // The first network does not depend on the second one.
     let refinement = config.refinement.take();
     let folder = run_folder::RunFolder::create(&args.run_path("single_shot"))?;
     let images = args.photos.folder();
     let (photos, negatives) = (args.photos.read()?, args.negatives()?);
-    let beside = images.join("teacher.csv");
-    let teacher = match &args.teacher {
-        Some(csv) => teacher::read(csv)?,
-        None if beside.exists() => teacher::read(&beside)?,
-        None => Teacher::new(),
-    };
+    let teacher = args.teacher()?;
     let annotations_sha256 = annotations::sha256(&photos, &negatives, &format!("{:?}", sorted(&teacher)));
     let settings = RunSettings { config, annotations_sha256 };
     let config = &settings.config;
@@ -92,10 +98,24 @@ fn single_shot(args: &TrainArgs) -> Result<()> {
         corpus.validation.len(),
         folder.path().display()
     );
-    let job = Job { settings: &settings, corpus: &corpus, data, images, compute: &compute, folder: &folder };
+    let job = Job {
+        settings: &settings,
+        corpus: &corpus,
+        data,
+        images,
+        compute: &compute,
+        folder: &folder,
+        stop: &stop,
+    };
     let best = single_shot::train::train(&job, start)?;
     if let Some(refinement) = &refinement {
-        let run = single_shot::refinement::Run { settings: &settings, refinement, images, compute: &compute };
+        let run = single_shot::refinement::Run {
+            settings: &settings,
+            refinement,
+            images,
+            compute: &compute,
+            stop: &stop,
+        };
         run.train(corpus, &folder)?;
     }
     let out = match &args.out {
@@ -119,6 +139,7 @@ fn sorted(teacher: &Teacher) -> BTreeMap<&String, &Vec<TeacherBox>> {
 }
 
 fn mtcnn(args: &TrainArgs) -> Result<()> {
+    let stop = Stop::on_ctrl_c();
     let config = DetectorTraining::read(&args.config)?;
     let run = RunFolder::open(&args.run_path("mtcnn"), &config)?;
     let images = args.photos.folder();
@@ -129,7 +150,7 @@ fn mtcnn(args: &TrainArgs) -> Result<()> {
     let corpus = Corpus::open(&config, photos, negatives, images)?;
     let compute = args.compute.open()?;
     eprintln!("training on {}, run in {}", compute.name, run.path().display());
-    let (nets, report) = train::train(&config, &corpus, images, &compute, &run)?;
+    let (nets, report) = train::train(&config, &corpus, images, &compute, &run, &stop)?;
     let out = args.out.clone().unwrap_or_else(|| run.path().join("detector"));
     manifest::write(&out, &nets, &config, &data, &report)?;
     if args.json {

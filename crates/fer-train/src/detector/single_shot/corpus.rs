@@ -34,8 +34,11 @@ const KNOWN: f32 = 0.2;
 pub struct Face {
     /// The box, `x0, y0, x1, y1` in pixels.
     pub corners: [f32; 4],
-    /// Eyes, nose and corners of the mouth in pixels, where known.
+    /// Eyes, nose and corners of the mouth in pixels: the annotated ones, or the teacher's where nothing is annotated.
     pub points: [Option<[f32; 2]>; 5],
+    /// Eyes, nose, corners of the mouth and centre of the mouth in pixels, where annotated. On the web photos the teacher's are
+    /// less accurate than these.
+    pub annotated: [Option<[f32; 2]>; 6],
 }
 
 /// A decoded photo.
@@ -172,7 +175,7 @@ impl TrainingPhoto {
             if row.ignore != 0 {
                 ignored.push(corners);
             } else {
-                faces.push(Face { corners, points: completed(row, teacher) });
+                faces.push(Face { corners, points: completed(row, teacher), annotated: row.points() });
             }
         }
         let rule = config.rule(TEACHER);
@@ -180,7 +183,7 @@ impl TrainingPhoto {
             let corners = widened(found.corners, &rule);
             let is_sure = found.score >= config.data.teacher.face && !photo.faces.is_empty();
             if is_sure {
-                faces.push(Face { corners, points: found.points.map(Some) });
+                faces.push(Face { corners, points: found.points.map(Some), annotated: [None; 6] });
             } else if found.score >= config.data.teacher.ignore {
                 ignored.push(corners);
             }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use fer_detect::mtcnn::Stage;
 use fer_detect::single_shot::{SingleShot, SingleShotConfig, SingleShotModel};
 use fer_engine::Engine;
+use fer_model::onnx;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -19,6 +20,7 @@ use crate::detector::mine::Search;
 use crate::detector::scene::{Face, Scene};
 use crate::detector::stage_training::StageRun;
 use crate::training::device::Compute;
+use crate::training::stop::Stop;
 
 /// What the refinement network's weights follow from.
 #[derive(PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub struct Run<'a> {
     pub images: &'a Path,
     /// Where the network is computed.
     pub compute: &'a Compute,
+    /// Ends the training with a checkpoint.
+    pub stop: &'a Stop,
 }
 
 impl Run<'_> {
@@ -77,8 +81,9 @@ impl Run<'_> {
             compute: self.compute,
             folder: folder.path().join("refinement"),
             settings: &settings,
+            stop: self.stop,
         };
-        network.train(Some(&search))
+        Ok(onnx::in_half_precision(&network.train(Some(&search))?)?)
     }
 }
 
@@ -89,16 +94,13 @@ fn search(engine: &Engine, detector: &SingleShotModel, threshold: f32) -> Result
     Ok(Box::new(move |image| Ok(detector.propose(image)?)))
 }
 
-/// The photo at its full size; small faces become ignored boxes.
+/// The photo at its full size; small faces become ignored boxes. Landmarks are only the annotated ones.
 fn scene(photo: TrainingPhoto, min_side: f32) -> Scene {
     let TrainingPhoto { levels, faces, mut ignored, landmarks_only } = photo;
     let is_small = |[x0, y0, x1, y1]: [f32; 4]| (x1 - x0).max(y1 - y0) < min_side;
     let (small, faces): (Vec<_>, Vec<_>) = faces.into_iter().partition(|face| is_small(face.corners));
     ignored.extend(small.into_iter().map(|face| face.corners));
-    let faces = faces.into_iter().map(|face| {
-        let [left_eye, right_eye, nose, left_mouth, right_mouth] = face.points;
-        Face { corners: face.corners, points: [left_eye, right_eye, nose, left_mouth, right_mouth, None] }
-    });
+    let faces = faces.into_iter().map(|face| Face { corners: face.corners, points: face.annotated });
     let image = levels.into_iter().next().unwrap_or_default();
     Scene::of(image, faces.collect(), ignored, landmarks_only)
 }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,7 +35,7 @@ use crate::training::gpu_check;
 use crate::training::optimizer::{Optimizer, OptimizerState};
 use crate::training::schedule::{cosine, warm_up};
 use crate::training::shards::{Shards, images};
-use crate::training::train::stop_on_ctrl_c;
+use crate::training::stop::Stop;
 
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 200;
@@ -74,6 +72,8 @@ pub struct Job<'a> {
     pub compute: &'a Compute,
     /// The run's folder.
     pub folder: &'a RunFolder,
+    /// Ends the training with a checkpoint.
+    pub stop: &'a Stop,
 }
 
 /// What one thread reports of its part of a mini-batch.
@@ -107,7 +107,7 @@ pub fn train(job: &Job<'_>, start: Checkpoint<RunState>) -> Result<EpochReport> 
     optimizer.restore(&network, start.optimizer, device)?;
     let average = start.average.as_ref().unwrap_or(&start.weights);
     let ema = Ema::new(config.ema, &config.network, average, device);
-    let mut run = Run { job, grid, shards, optimizer, ema, state: start.state, stop: stop_on_ctrl_c() };
+    let mut run = Run { job, grid, shards, optimizer, ema, state: start.state };
     run.epochs(network)?;
     run.state.best().cloned().context("the run has no epoch")
 }
@@ -196,8 +196,6 @@ struct Run<'a> {
     optimizer: Optimizer,
     ema: Ema,
     state: RunState,
-    /// Whether Ctrl-C was pressed.
-    stop: Arc<AtomicBool>,
 }
 
 impl Run<'_> {
@@ -218,7 +216,7 @@ impl Run<'_> {
             if done.is_multiple_of(PROGRESS_STEPS) {
                 self.print_progress(done);
             }
-            let stop = self.stop.load(Ordering::Relaxed);
+            let stop = self.job.stop.is_set();
             if stop || done.is_multiple_of(CHECKPOINT_STEPS) {
                 self.write_checkpoint(&network)?;
             }
@@ -267,7 +265,7 @@ impl Run<'_> {
     fn end_epoch(&mut self, network: &Network) -> Result<()> {
         let architecture = &self.config().network;
         let weights = self.ema.network().weights(architecture).context(LOWER)?;
-        let graph = onnx::graph("single-shot detector", architecture, &weights);
+        let graph = onnx::in_half_precision(&onnx::graph("single-shot detector", architecture, &weights))?;
         let model = SingleShotModel::new(SingleShotConfig::default(), graph, None);
         let (validation, min_size) = (&self.job.corpus.validation, self.config().data.min_size);
         let report = self.report(measure(validation, self.job.images, min_size, &model)?);

@@ -217,7 +217,7 @@ mod tests {
             _ => image::Rgb([0; 3]),
         });
         let points = [Some([72.0, 62.0]), Some([90.0, 62.0]), None, None, None];
-        let faces = vec![Face { corners: [60.0, 40.0, 100.0, 90.0], points }];
+        let faces = vec![Face { corners: [60.0, 40.0, 100.0, 90.0], points, annotated: [None; 6] }];
         TrainingPhoto {
             levels: vec![image],
             faces,
