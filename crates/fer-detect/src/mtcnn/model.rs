@@ -100,11 +100,6 @@ impl MtcnnModel {
         Self::new(manifest.config(), GRAPHS)
     }
 
-    /// Returns the O-Net that is part of the program.
-    pub(crate) fn embedded_output_net() -> &'static [u8] {
-        GRAPHS[2]
-    }
-
     /// Reads the files that a manifest lists.
     pub(crate) fn open(folder: &Path, manifest: &Manifest) -> Result<Self, ManifestError> {
         let listed: MtcnnManifest = manifest.parse()?;

@@ -30,7 +30,7 @@ impl Default for SingleShotConfig {
     fn default() -> Self {
         Self {
             threshold: 0.55,
-            proposal_threshold: 0.1,
+            proposal_threshold: 0.05,
             min_face: 12.0,
             face_sizes: [12.0, 320.0],
             max_overlap: 0.45,

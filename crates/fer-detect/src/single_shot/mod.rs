@@ -109,8 +109,7 @@ impl SingleShot {
         self.inference_time += started.elapsed();
         self.pixels = input.into_data();
         let mut outputs = outputs.map_err(engine_error)?;
-        let SingleShotConfig { threshold, proposal_threshold, .. } = self.config;
-        let threshold = if self.refinement.is_some() { proposal_threshold } else { threshold };
+        let threshold = self.least_score();
         let sides = [image.width() as f32, image.height() as f32];
         let ratio = std::array::from_fn(|axis| sides[axis] / pass.content[axis] as f32);
         for (output, stride) in OUTPUTS.into_iter().zip(STRIDES) {
@@ -118,6 +117,13 @@ impl SingleShot {
             collect(cells.data(), width / stride, stride, ratio, threshold, &mut self.candidates);
         }
         Ok(())
+    }
+
+    /// Least score of a cell that can become a face. The combined score is at most the square root of the first network's,
+    /// which is the case if the refinement network gives 1.
+    fn least_score(&self) -> f32 {
+        let SingleShotConfig { threshold, proposal_threshold, .. } = self.config;
+        if self.refinement.is_some() { proposal_threshold.max(threshold * threshold) } else { threshold }
     }
 
     /// Keeps the best of the candidates that overlap, the most confident first.

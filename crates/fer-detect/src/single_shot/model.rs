@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::SingleShotConfig;
 use crate::ManifestError;
 use crate::manifest::{ListedFile, Manifest};
-use crate::mtcnn::MtcnnModel;
 
 const MANIFEST: &str = include_str!("../../../../assets/models/single_shot/model.json");
 const GRAPH: &[u8] = include_bytes!("../../../../assets/models/single_shot/detector.onnx");
+const REFINEMENT: &[u8] = include_bytes!("../../../../assets/models/single_shot/refinement.onnx");
 
 /// Name of the network's file.
 pub const NETWORK_FILE: &str = "detector.onnx";
@@ -116,8 +116,7 @@ impl SingleShotModel {
     pub fn embedded() -> Self {
         let manifest: SingleShotManifest = serde_json::from_str(MANIFEST)
             .unwrap_or_else(|error| unreachable!("a test reads the embedded manifest: {error}"));
-        // The folder's refinement.onnx is MTCNN's O-Net, which the program holds already.
-        Self::new(manifest.config(), GRAPH.to_vec(), Some(MtcnnModel::embedded_output_net().to_vec()))
+        Self::new(manifest.config(), GRAPH.to_vec(), Some(REFINEMENT.to_vec()))
     }
 
     /// Reads the files that a manifest lists.

@@ -146,6 +146,19 @@ fn the_refinement_network_judges_moves_and_marks_every_box() {
 }
 
 #[test]
+fn only_boxes_that_can_pass_are_judged() {
+    let squares = squares();
+    for (threshold, proposal_threshold, refinement, least) in
+        [(0.75, 0.3, Some(moving()), 0.5625), (0.75, 0.9, Some(moving()), 0.9), (0.75, 0.3, None, 0.75)]
+    {
+        let config = SingleShotConfig { threshold, proposal_threshold, ..squares.config() };
+        let model = SingleShotModel::new(config.clone(), squares.graph().to_vec(), refinement);
+        let detector = SingleShot::open(&Engine::tract(), &model, config).unwrap();
+        assert!((detector.least_score() - least).abs() < 1e-6, "{threshold} {proposal_threshold}");
+    }
+}
+
+#[test]
 fn a_reduced_picture_gives_boxes_of_the_picture() {
     let options = DetectorOptions { min_face: Some(24.0), ..Default::default() };
     let mut faces = detector(&options).detect(&picture(256, 128, &[[64, 32, 32]])).unwrap();
