@@ -9,7 +9,8 @@ use crate::DetectorOptions;
 pub struct SingleShotConfig {
     /// Least score of a face, above 0 and below 1.
     pub threshold: f32,
-    /// Least score of a box that goes on to the refinement network, if the detector has one.
+    /// Least score of a box that goes on to the refinement network, if the detector has one. A box whose score is below the square
+    /// of `threshold` cannot become a face, and does not go on either.
     pub proposal_threshold: f32,
     /// Width of the smallest face to look for, in pixels of the picture. Pictures are reduced if the network finds smaller
     /// ones.
