@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Subcommand;
 
-use crate::workspace;
+use crate::{python, workspace};
 
 /// What to check.
 #[derive(Subcommand)]
@@ -16,15 +16,18 @@ pub(crate) enum Check {
         #[arg(long)]
         small: bool,
     },
+    /// Build the wheel of the Python package and run its tests in a temporary virtual environment.
+    Python,
 }
 
 /// Runs the check.
 ///
 /// # Errors
-/// A test fails, or there is no software Vulkan driver.
+/// A test fails, or what the tests need cannot be had: a software Vulkan driver, or Python with venv and pip.
 pub(crate) fn run(check: &Check) -> Result<()> {
     match check {
         Check::Gpu { small } => gpu(*small),
+        Check::Python => python::check(),
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use crate::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "datasets/README.md",
     "docs/api.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/deployment.md",
+    "docs/python.md",
     "docs/responsible-use.md",
     "docs/results.md",
     "docs/tables.md",
@@ -19,7 +20,8 @@ const PAGES: [&str; 10] = [
 ];
 
 /// Folders of the repository: a code span that begins with one of them is a path from the repository's root.
-const FOLDERS: [&str; 7] = [".ci/", "assets/", "configs/", "crates/", "deploy/", "docs/", "xtask/"];
+const FOLDERS: [&str; 8] =
+    [".ci/", "assets/", "bindings/", "configs/", "crates/", "deploy/", "docs/", "xtask/"];
 
 /// Files that a build or a command makes, which a fresh clone does not have.
 const GENERATED: [&str; 1] = ["assets/runtime/libonnxruntime.so"];

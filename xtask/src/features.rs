@@ -1,4 +1,4 @@
-//! Checks that `cargo run -p fer-train` after `cargo test --workspace` compiles no dependency a second time.
+//! Checks that `cargo run -p fer-train` and the Python wheel after `cargo test --workspace` compile no dependency a second time.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -19,14 +19,27 @@ fn packages(selection: &[&str]) -> BTreeSet<String> {
     lines.lines().map(|line| line.trim_end_matches(" (*)").trim_end().to_owned()).collect()
 }
 
+/// Checks that a build of a member compiles every package with features with which the tests compile it too. A package may be
+/// compiled twice, for the program and for build scripts, so that the program's packages are also compared by themselves.
+fn check_shared(member: &str) {
+    for (all, own) in [("normal,build,dev", "normal,build"), ("normal,dev", "normal")] {
+        let tests = packages(&["--workspace", "--edges", all]);
+        let member = packages(&["--package", member, "--edges", own]);
+        assert!(tests.len() > 100 && member.len() > 100, "{} and {} packages", tests.len(), member.len());
+        let different: Vec<_> = member.difference(&tests).collect();
+        assert!(
+            different.is_empty(),
+            "other members turn on more features of these; add them to crates/fer-features/Cargo.toml: {different:#?}"
+        );
+    }
+}
+
 #[test]
 fn fer_train_shares_its_dependencies_with_the_tests() {
-    let tests = packages(&["--workspace", "--edges", "normal,build,dev"]);
-    let training = packages(&["--package", "fer-train", "--edges", "normal,build"]);
-    assert!(tests.len() > 100 && training.len() > 100, "{} and {} packages", tests.len(), training.len());
-    let different: Vec<_> = training.difference(&tests).collect();
-    assert!(
-        different.is_empty(),
-        "other members turn on more features of these; add them to crates/fer-features/Cargo.toml: {different:#?}"
-    );
+    check_shared("fer-train");
+}
+
+#[test]
+fn the_python_wheel_shares_its_dependencies_with_the_tests() {
+    check_shared("fer-python");
 }

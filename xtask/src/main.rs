@@ -7,6 +7,7 @@ mod dataset;
 mod download;
 mod load;
 mod process;
+mod python;
 mod runtime;
 mod server;
 mod smoke;
@@ -39,7 +40,7 @@ enum Command {
     /// Run a group of tests that take too long for `cargo test`.
     #[command(subcommand)]
     Check(check::Check),
-    /// Time detection, serving and training, beside facenet-pytorch and PyTorch.
+    /// Time detection, serving, training and the Python package, beside facenet-pytorch and PyTorch.
     Bench(bench::Options),
     /// Put fer-serve under load, beside a small Python server: throughput, latency, live connections, overload.
     Load(load::Options),

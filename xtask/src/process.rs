@@ -28,18 +28,20 @@ pub(crate) fn build_as_tests_do(file: &str) -> Result<PathBuf> {
 fn run_cargo(arguments: &[&str], folder: &str, file: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments).current_dir(workspace(""));
-    // Cargo sets these variables for xtask. Build scripts that depend on them would run again.
-    for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-        {
-            cargo.env_remove(name);
-        }
-    }
-    ensure!(cargo.status()?.success(), "`cargo {}` failed", arguments.join(" "));
+    ensure!(cargo_environment(&mut cargo).status()?.success(), "`cargo {}` failed", arguments.join(" "));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace("target"), PathBuf::from);
     Ok(target.join(folder).join(file))
+}
+
+/// Removes what Cargo tells xtask about xtask. Build scripts that depend on it would run again.
+pub(crate) fn cargo_environment(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_str().unwrap_or_default();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Runs a command that prints one JSON value.

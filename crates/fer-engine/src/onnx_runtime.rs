@@ -20,22 +20,36 @@ struct Loaded {
     environment: Environment,
 }
 
-/// `ort` loads one library per process. Sessions need its environment, so it stays loaded.
-static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
+/// What became of loading a library.
+enum State {
+    Untried,
+    Loaded(OnnxRuntime),
+    Failed(PathBuf),
+}
+
+/// `ort` loads one library per process. Sessions need its environment, so it stays loaded. It must not be asked again after it
+/// failed: `ort` 2.0.0-rc.14 then uses a handle that was never written.
+static STATE: Mutex<State> = Mutex::new(State::Untried);
 
 impl OnnxRuntime {
     pub(crate) fn load(library: &Path) -> Result<Self, EngineError> {
         let failed = |message: String| EngineError::Library { path: library.to_owned(), message };
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        match loaded.as_ref() {
-            Some(runtime) if runtime.library() == library => Ok(runtime.clone()),
-            Some(runtime) => Err(EngineError::Loaded { path: runtime.library().to_owned() }),
-            None if !library.is_file() => Err(failed("there is no such file".to_owned())),
-            None => {
+        let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Loaded(runtime) if runtime.library() == library => Ok(runtime.clone()),
+            State::Loaded(runtime) => Err(EngineError::Loaded { path: runtime.library().to_owned() }),
+            State::Failed(other) => {
+                let other = other.display();
+                Err(failed(format!("this process could not load {other} before, and it can try only once")))
+            }
+            State::Untried if !library.is_file() => Err(failed("there is no such file".to_owned())),
+            State::Untried => {
+                *state = State::Failed(library.to_owned());
                 let builder = ort::init_from(library).map_err(|e| failed(e.to_string()))?;
                 let environment = builder.build().map_err(|e| failed(e.to_string()))?;
                 let runtime = Self(Arc::new(Loaded { library: library.to_owned(), environment }));
-                Ok(loaded.insert(runtime).clone())
+                *state = State::Loaded(runtime.clone());
+                Ok(runtime)
             }
         }
     }

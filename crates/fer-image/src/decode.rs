@@ -81,7 +81,7 @@ pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeErro
     let orientation = decoder.orientation().map_err(corrupt)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(corrupt)?;
     image.apply_orientation(orientation);
-    Ok(if image.color().has_alpha() { on_white(image) } else { image.into_rgb8() })
+    Ok(if image.color().has_alpha() { opaque(image) } else { image.into_rgb8() })
 }
 
 /// Returns whether a JPEG has an end-of-image marker. The decoder fills missing parts with grey and reports nothing.
@@ -103,14 +103,15 @@ fn has_end_of_image(jpeg: &[u8]) -> bool {
     }
 }
 
-/// Lays an image with alpha over white.
-fn on_white(image: DynamicImage) -> RgbImage {
+fn opaque(image: DynamicImage) -> RgbImage {
     let rgba = image.into_rgba8();
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [red, green, blue, alpha] = rgba.get_pixel(x, y).0.map(u32::from);
-        let over = |value: u32| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        image::Rgb([over(red), over(green), over(blue)])
-    })
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| image::Rgb(on_white(rgba.get_pixel(x, y).0)))
+}
+
+/// Lays a pixel over white: red, green, blue and alpha in, red, green and blue out.
+pub fn on_white(pixel: [u8; 4]) -> [u8; 3] {
+    let [red, green, blue, alpha] = pixel.map(u32::from);
+    [red, green, blue].map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
 }
 
 #[cfg(test)]

@@ -24,6 +24,14 @@ pub fn photo(analyzer: &mut Analyzer, uri: &str, bytes: &[u8]) -> Vec<Row> {
 /// # Errors
 /// If a column is missing or has another type.
 pub fn batch(analyzer: &mut Analyzer, photos: &RecordBatch) -> Result<RecordBatch, TableError> {
+    to_batch(&rows(analyzer, photos)?, &schema(&Metadata::new()))
+}
+
+/// The rows of [`batch`]. Callers with several threads give each a slice of the batch, which copies nothing.
+///
+/// # Errors
+/// If a column is missing or has another type.
+pub fn rows(analyzer: &mut Analyzer, photos: &RecordBatch) -> Result<Vec<Row>, TableError> {
     let (uris, contents) = (column(photos, "uri")?, column(photos, "bytes")?);
     let mut rows = Vec::new();
     for index in 0..photos.num_rows() {
@@ -43,7 +51,7 @@ pub fn batch(analyzer: &mut Analyzer, photos: &RecordBatch) -> Result<RecordBatc
             }
         }
     }
-    to_batch(&rows, &schema(&Metadata::new()))
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod detection;
 pub(crate) mod photo;
+mod python;
 mod serving;
 mod training;
 
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     /// The part to measure [default: all parts].
     #[arg(long, value_enum)]
     part: Option<Part>,
-    /// Photos for the memory measurement.
+    /// Photos for the memory measurement, and in the folder for the Python package.
     #[arg(long, default_value_t = 1000)]
     photos: usize,
 }
@@ -49,6 +50,8 @@ enum Part {
     Serving,
     /// Training on all CPU cores, beside PyTorch, and its scaling over threads.
     Training,
+    /// The Python package on a folder, beside the command `fer` and a loop over facenet-pytorch and PyTorch.
+    Python,
 }
 
 /// Runs the parts that the options select and prints their tables.
@@ -65,6 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wanted(Part::Training) {
         training::run(&options.contestants)?;
+    }
+    if wanted(Part::Python) {
+        python::run(&options.contestants, options.photos)?;
     }
     Ok(())
 }

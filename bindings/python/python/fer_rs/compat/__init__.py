@@ -1,0 +1,1 @@
+"""Modules that answer as other packages do: `fer_rs.compat.fer` and `fer_rs.compat.deepface`."""
