@@ -33,7 +33,7 @@ def array(data):
     values = numpy.frombuffer(data.ConsumeBytes(size).ljust(size, b"\7"), numpy.uint8).reshape(shape)
     values = values if kind == numpy.uint8 else values.astype(kind)
     steps = [data.PickValueInList([1, 2, -1, -2]) for _ in shape]
-    values = values[tuple(slice(None, None, step) for step in steps)]
+    values = numpy.asarray(values[tuple(slice(None, None, step) for step in steps)])
     return values.T if data.ConsumeBool() else values
 
 
