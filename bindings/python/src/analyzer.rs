@@ -7,9 +7,9 @@ use std::time::Duration;
 use fer_table::kernel;
 use fer_video::Selection;
 use fer_vision::{Analysis, Origin};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::batch::in_order;
 use crate::error::{Failure, guarded, of_table};
@@ -181,6 +181,9 @@ impl Analyzer {
     ) -> PyResult<Bound<'py, PyAny>> {
         guarded(|| {
             let on_error = OnError::of(on_error)?;
+            if images.is_instance_of::<PyString>() || images.is_instance_of::<PyBytes>() {
+                return Err(PyTypeError::new_err("analyze_batch takes several pictures; analyze takes one"));
+            }
             let analyses = PyList::empty(py);
             let receive = |(source, name): (Option<String>, String), outcome: Result<Analysis, Failure>| {
                 let analysis = match (outcome, on_error) {

@@ -58,8 +58,9 @@ def test_errors_are_raised_or_kept(analyzer, sample):
     assert kept[1].source == "missing.jpg" and "No such file" in kept[1].error and kept[1].faces == []
     with pytest.raises(ValueError, match="on_error"):
         analyzer.analyze_batch(pictures, on_error="ignore")
-    with pytest.raises(TypeError):
-        analyzer.analyze_batch(7)
+    for single in (7, sample, b"no photo"):
+        with pytest.raises(TypeError):
+            analyzer.analyze_batch(single)
 
     def broken():
         yield sample

@@ -66,9 +66,10 @@ def test_onnx_runtime_is_found_in_its_package(tmp_path, monkeypatch):
 
 
 def test_onnx_runtime_gives_the_same_faces(sample):
-    library = os.environ.get("ORT_DYLIB_PATH") or _onnxruntime.library()
+    downloaded = next((ROOT / "assets/runtime").glob("*onnxruntime.*"), None)
+    library = os.environ.get("ORT_DYLIB_PATH") or downloaded or _onnxruntime.library()
     if not library:
-        skip("python-onnxruntime", "there is no library of ONNX Runtime")
+        skip("onnxruntime", "there is no library of ONNX Runtime")
     analyzer = fer_rs.Analyzer(onnxruntime=library)
     assert analyzer.engine == "onnxruntime"
     for found, expected in zip(analyzer.analyze(sample).faces, fer_rs.Analyzer(onnxruntime=False).analyze(sample).faces):
