@@ -100,6 +100,12 @@ def test_polars(analyzer, contents, expected):
     assert polars.DataFrame(analyzer.analyze_table(frame)).to_dicts() == expected
 
 
+def test_duckdb(analyzer, photos):
+    duckdb = module("duckdb")
+    faces = analyzer.analyze_batch(photos).to_arrow()
+    assert duckdb.sql("SELECT count(*) FROM faces").fetchone() == (faces.num_rows,)
+
+
 def test_videos_are_streams(arrow, analyzer, clip):
     path = clip(30)
     expected = arrow.table(fer_rs.to_arrow(analyzer.analyze_video(path)))
