@@ -103,7 +103,7 @@ def test_polars(analyzer, contents, expected):
 def test_duckdb(analyzer, photos):
     duckdb = module("duckdb")
     faces = analyzer.analyze_batch(photos).to_arrow()
-    assert duckdb.sql("SELECT count(*) FROM faces").fetchone() == (faces.num_rows,)
+    assert duckdb.sql("SELECT count(*) FROM faces").fetchall() == [(faces.num_rows,)]
 
 
 def test_videos_are_streams(arrow, analyzer, clip):
