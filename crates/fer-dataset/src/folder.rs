@@ -31,23 +31,33 @@ pub struct Labelled {
 /// If a folder cannot be listed, or if there are no pictures.
 pub fn labelled_pictures(root: &Path) -> Result<Vec<Labelled>, DatasetError> {
     let mut found = Vec::new();
+    // A data set may lack a split or an emotion.
     for split in ["train", "test"] {
-        for label in Emotion::ALL {
-            let folder = root.join(split).join(label.name());
-            match pictures(&folder) {
-                Ok(files) => found.extend(files.into_iter().map(|path| {
-                    let named = if split == "train" { Some(Usage::Training) } else { named_test(&path) };
-                    let usage = named.unwrap_or(Usage::PrivateTest);
-                    Labelled { usage, usage_assumed: named.is_none(), label, path }
-                })),
-                // A data set may lack a split or an emotion.
-                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-                Err(cause) => return Err(DatasetError::Folder { path: folder, cause }),
-            }
-        }
+        found.extend(pictures_by_emotion(&root.join(split))?.into_iter().map(|(label, path)| {
+            let named = if split == "train" { Some(Usage::Training) } else { named_test(&path) };
+            let usage = named.unwrap_or(Usage::PrivateTest);
+            Labelled { usage, usage_assumed: named.is_none(), label, path }
+        }));
     }
     if found.is_empty() {
         return Err(DatasetError::EmptyFolder(root.to_owned()));
+    }
+    Ok(found)
+}
+
+/// Lists the pictures of `<emotion>/…`, sorted by emotion and name. Emotions without a folder have no pictures.
+///
+/// # Errors
+/// If a folder cannot be listed.
+pub fn pictures_by_emotion(root: &Path) -> Result<Vec<(Emotion, PathBuf)>, DatasetError> {
+    let mut found = Vec::new();
+    for label in Emotion::ALL {
+        let folder = root.join(label.name());
+        match pictures(&folder) {
+            Ok(files) => found.extend(files.into_iter().map(|path| (label, path))),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(DatasetError::Folder { path: folder, cause }),
+        }
     }
     Ok(found)
 }

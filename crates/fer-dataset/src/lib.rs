@@ -13,7 +13,7 @@ mod votes;
 
 pub use dataset::Dataset;
 pub use error::DatasetError;
-pub use folder::{Labelled, labelled_pictures, pictures, read_face};
+pub use folder::{Labelled, labelled_pictures, pictures, pictures_by_emotion, read_face};
 pub use rows::{HEADER, Rows, write_row};
 pub use sample::{PIXELS, SIDE, Sample, picture};
 pub use usage::Usage;

@@ -1,21 +1,24 @@
-//! `fer-train evaluate`: scores a bundle on a test split.
+//! `fer-train evaluate`: scores a bundle on a test split or on labelled pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use fer_dataset::Dataset;
+use fer_dataset::{Dataset, Sample};
 use fer_image::CropRule;
+use fer_model::Bundle;
 use fer_train::evaluation::detected::{self, DetectedScore, TILTS};
-use fer_train::evaluation::evaluate::{self, Evaluation};
+use fer_train::evaluation::evaluate::{self, Evaluation, PicturesScore};
 use fer_train::evaluation::metrics::Metrics;
+use fer_train::evaluation::pictures::{self, Part, Pictures};
 use fer_train::evaluation::scorer::Scorer;
-use fer_train::evaluation::split::Split;
+use fer_train::evaluation::test_set::TestSet;
 use fer_train::open_bundle;
 use fer_train::report::evaluation as report;
 use fer_train::training::shards::Shards;
 
 use super::compute::ComputeArgs;
+use super::unreadable;
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
@@ -26,10 +29,14 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, default_value = "datasets/fer2013.csv")]
     data: PathBuf,
     /// Split to score on.
-    #[arg(long, value_enum)]
-    split: SplitArg,
-    /// Folder of the report (HTML, JSON, PNG, SVG) [default: runs/<run>/evaluation-<split>, where the run is named by the
-    /// bundle's folder; a number is appended if another bundle's report is there].
+    #[arg(long, value_enum, required_unless_present = "faces")]
+    split: Option<SplitArg>,
+    /// Score on labelled pictures instead of FER-2013: a folder with a folder of pictures for each emotion (angry, disgust,
+    /// and so on). Each picture is taken for a face as a whole; with --detected, the largest face that is found in it counts.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["split", "data", "record", "crop_scale", "crop_shift", "level_eyes"])]
+    faces: Option<PathBuf>,
+    /// Folder of the report (HTML, JSON, PNG, SVG) [default: runs/<run>/evaluation-<split>, or evaluation-pictures with
+    /// --faces, where the run is named by the bundle's folder; a number is appended if another bundle's report is there].
     #[arg(long)]
     out: Option<PathBuf>,
     /// Print one JSON object.
@@ -38,8 +45,8 @@ pub(crate) struct EvaluateArgs {
     /// Write the score into the bundle's model.json. On the public test, also fit the temperature and write it.
     #[arg(long)]
     record: bool,
-    /// Also paste the faces into larger pictures, detect them there, and score the detected faces beside the original
-    /// crops.
+    /// Also paste the faces of the split into larger pictures, detect them there, and score the detected faces beside the
+    /// original crops. With --faces, detect the faces in the pictures.
     #[arg(long)]
     detected: bool,
     #[command(flatten)]
@@ -89,36 +96,73 @@ enum SplitArg {
 }
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
-    let split = match args.split {
-        SplitArg::Public => Split::Public,
-        SplitArg::Private => Split::Private,
-    };
     let bundle = open_bundle(&args.bundle)?;
-    let out = args.out.clone().unwrap_or_else(|| report::default_folder(&args.bundle, &bundle, split));
-    let dataset = Dataset::read(&args.data)?.only(bundle.network().labels());
-    let samples = split.samples(&dataset);
-    ensure!(!samples.is_empty(), "{} has no {} test rows", args.data.display(), split.name());
+    let Faces { test, samples, pictures, failures } = Faces::read(args, &bundle)?;
+    let out = args.out.clone().unwrap_or_else(|| report::default_folder(&args.bundle, &bundle, test));
     let compute = args.compute.open()?;
     let shards = Shards::new(compute.device.clone(), compute.shards)?;
     let scorer = Scorer::of_bundle(&shards, &bundle, &compute.device);
-    let fit = args.record && split == Split::Public;
-    let mut scored = evaluate::score(&bundle, &scorer, split, samples, fit);
-    evaluate::keep(&scored.evaluation, &bundle, split, args.record, &args.bundle)?;
-    if args.detected {
+    let fit = args.record && test == TestSet::Public;
+    let mut scored = evaluate::score(&bundle, &scorer, test, &samples, fit);
+    evaluate::keep(&scored.evaluation, &bundle, test, args.record, &args.bundle)?;
+    if args.detected && test != TestSet::Pictures {
         let rules = args.crop.rules(bundle.face().crop);
         for tilt in TILTS {
-            let scores = detected::score(&bundle, &scorer, samples, &rules, tilt)?;
+            let scores = detected::score(&bundle, &scorer, &samples, &rules, tilt)?;
             scored.evaluation.detected.extend(scores);
         }
     }
-    report::write(&scored, &bundle, samples, &out)?;
+    scored.evaluation.pictures = pictures;
+    report::write(&scored, &bundle, &samples, &out)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&scored.evaluation)?);
     } else {
         print(&scored.evaluation);
         println!("the report is {}", out.join("index.html").display());
     }
-    Ok(())
+    unreadable(&failures)
+}
+
+/// The faces to score on.
+struct Faces {
+    test: TestSet,
+    samples: Vec<Sample>,
+    /// What was read of a folder of pictures.
+    pictures: Option<PicturesScore>,
+    /// One message for each picture that cannot be read.
+    failures: Vec<String>,
+}
+
+impl Faces {
+    /// Reads the faces that the arguments name.
+    fn read(args: &EvaluateArgs, bundle: &Bundle) -> Result<Self> {
+        if let Some(folder) = &args.faces {
+            return Self::of_pictures(folder, args.detected, bundle);
+        }
+        let test = match args.split {
+            Some(SplitArg::Private) => TestSet::Private,
+            _ => TestSet::Public,
+        };
+        let samples = test.rows(Dataset::read(&args.data)?.only(bundle.network().labels()));
+        ensure!(!samples.is_empty(), "{} has no {} test rows", args.data.display(), test.name());
+        Ok(Self { test, samples, pictures: None, failures: Vec::new() })
+    }
+
+    fn of_pictures(folder: &Path, detected: bool, bundle: &Bundle) -> Result<Self> {
+        let part = if detected { Part::Detected } else { Part::Whole };
+        let Pictures { samples, without_face, failures } = pictures::read(folder, bundle, part)?;
+        ensure!(
+            !samples.is_empty(),
+            "none of the pictures in {} shows a face that can be scored: {} are without a face, {} cannot be read",
+            folder.display(),
+            without_face.len(),
+            failures.len()
+        );
+        let pictures = samples.len() + without_face.len();
+        let score =
+            PicturesScore { folder: folder.to_owned(), detected, pictures, without_face: without_face.len() };
+        Ok(Self { test: TestSet::Pictures, samples, pictures: Some(score), failures })
+    }
 }
 
 fn percent(fraction: f64) -> String {
@@ -128,6 +172,13 @@ fn percent(fraction: f64) -> String {
 fn print(evaluation: &Evaluation) {
     let metrics = &evaluation.plain;
     let interval = |[low, high]: [f64; 2]| format!("(95 %: {:.1} to {:.1})", 100.0 * low, 100.0 * high);
+    if let Some(PicturesScore { folder, detected: true, pictures, without_face }) = &evaluation.pictures {
+        let found = pictures - without_face;
+        println!(
+            "{}: a face found in {found} of {pictures} pictures; the others do not count",
+            folder.display()
+        );
+    }
     println!(
         "{}: {} of {} faces {}",
         evaluation.split,

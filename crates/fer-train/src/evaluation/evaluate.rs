@@ -1,6 +1,6 @@
-//! Scores of a bundle on one split, plain and with test-time augmentation, and what of them the bundle keeps.
+//! Scores of a bundle on one test set, plain and with test-time augmentation, and what of them the bundle keeps.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fer_dataset::Sample;
@@ -12,17 +12,20 @@ use crate::evaluation::caveats::caveats;
 use crate::evaluation::detected::DetectedScore;
 use crate::evaluation::metrics::{Metrics, fit_temperature};
 use crate::evaluation::scorer::Scorer;
-use crate::evaluation::split::Split;
+use crate::evaluation::test_set::TestSet;
 use crate::evaluation::views::{Views, view_logits};
 
 /// The key of a bundle's `training` that counts how often the bundle was scored on PrivateTest.
 const PRIVATE_SCORINGS: &str = "private_scorings";
 
-/// A bundle's scores on one split; its JSON is what `fer-train evaluate --json` prints.
+/// A bundle's scores on one test set; its JSON is what `fer-train evaluate --json` prints.
 #[derive(Serialize)]
 pub struct Evaluation {
-    /// [`Split::name`].
+    /// [`TestSet::name`].
     pub split: &'static str,
+    /// The folder of labelled pictures; `None` for a split of FER-2013.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<PicturesScore>,
     /// Figures of a single pass, as serving makes it.
     #[serde(flatten)]
     pub plain: Metrics,
@@ -57,10 +60,23 @@ pub struct Scored {
     pub probabilities: Vec<Vec<f64>>,
 }
 
-/// Scores a bundle on the samples of a split.
+/// What was scored of a folder of labelled pictures.
+#[derive(Serialize)]
+pub struct PicturesScore {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the faces were detected in the pictures, or the pictures are the faces.
+    pub detected: bool,
+    /// Pictures that could be read.
+    pub pictures: usize,
+    /// Pictures in which no face was found; the scores do not count them.
+    pub without_face: usize,
+}
+
+/// Scores a bundle on the samples of a test set.
 ///
 /// With `fit`, the temperature is fitted to the samples; without, it is the bundle's.
-pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, split: Split, samples: &[Sample], fit: bool) -> Scored {
+pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sample], fit: bool) -> Scored {
     let labels = scorer.spec.labels();
     let plain = view_logits(scorer, samples, Views::Plain);
     let temperature = if fit {
@@ -74,14 +90,15 @@ pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, split: Split, samples: &[Samp
         .map(|views| metrics(&probabilities(&view_logits(scorer, samples, views))));
     let probabilities = probabilities(&plain);
     let evaluation = Evaluation {
-        split: split.name(),
+        split: test.name(),
+        pictures: None,
         plain: metrics(&probabilities),
         accuracy_tta: flip.accuracy,
         accuracy_tta_interval: flip.accuracy_interval,
         accuracy_ten_crop: ten.accuracy,
         accuracy_ten_crop_interval: ten.accuracy_interval,
         temperature,
-        private_scorings: (split == Split::Private)
+        private_scorings: (test == TestSet::Private)
             .then(|| private_scorings(&bundle.manifest().training) + 1),
         weights_sha256: bundle.manifest().weights.sha256.clone(),
         caveats: caveats(&bundle.manifest().training),
@@ -98,7 +115,7 @@ pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, split: Split, samples: &[Samp
 pub fn keep(
     evaluation: &Evaluation,
     bundle: &Bundle,
-    split: Split,
+    test: TestSet,
     record: bool,
     folder: &Path,
 ) -> Result<()> {
@@ -109,8 +126,8 @@ pub fn keep(
     if let Some(count) = evaluation.private_scorings {
         set_private_scorings(&mut builder.training, count);
     }
-    if record {
-        builder.scores.insert(split.usage().to_owned(), evaluation.plain.score());
+    if let (true, Some(usage)) = (record, test.usage()) {
+        builder.scores.insert(usage.to_owned(), evaluation.plain.score());
         builder.temperature = evaluation.temperature;
     }
     builder.write(folder).context("cannot note the score in the bundle")

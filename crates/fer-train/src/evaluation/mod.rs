@@ -1,4 +1,4 @@
-//! What a bundle gets right: scores, test-time augmentation, detected faces, predictions for single pictures, ensembles.
+//! What a bundle gets right: scores, test-time augmentation, detected faces, labelled pictures, predictions for single pictures, ensembles.
 
 pub mod average;
 pub mod caveats;
@@ -6,7 +6,8 @@ pub mod detected;
 pub mod ensemble;
 pub mod evaluate;
 pub mod metrics;
+pub mod pictures;
 pub mod predict;
 pub mod scorer;
-pub mod split;
+pub mod test_set;
 pub mod views;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::evaluation::evaluate::{Evaluation, Scored};
 use crate::evaluation::metrics::Metrics;
-use crate::evaluation::split::Split;
+use crate::evaluation::test_set::TestSet;
 use crate::report::sheet::Sheet;
 use crate::report::{charts, folder};
 use crate::training::run_folder::{BUNDLE_FOLDER, SNAPSHOTS_FOLDER};
@@ -22,13 +22,13 @@ const ACROSS: usize = 8;
 
 const JSON_FILE: &str = "evaluation.json";
 
-/// The folder of a report whose place the user did not choose: `evaluation-<split>` below `runs/<run>`.
+/// The folder of a report whose place the user did not choose: `evaluation-<test set>` below `runs/<run>`.
 ///
 /// A run is named by the folder of its bundle, because runs of several seeds share the name of their network. If the
 /// folder already holds the report of another bundle, the first free number is appended, so that no report is lost.
-pub fn default_folder(bundle_folder: &Path, bundle: &Bundle, split: Split) -> PathBuf {
+pub fn default_folder(bundle_folder: &Path, bundle: &Bundle, test: TestSet) -> PathBuf {
     let run = Path::new("runs").join(run_name(bundle_folder).unwrap_or_else(|| bundle.name().to_owned()));
-    let name = format!("evaluation-{}", split.name());
+    let name = format!("evaluation-{}", test.name());
     let usable =
         |folder: &PathBuf| !folder.exists() || is_report_of(folder, &bundle.manifest().weights.sha256);
     let mut folder = run.join(&name);
@@ -121,7 +121,10 @@ fn page(evaluation: &Evaluation, bundle: &Bundle, pictures: &Pictures) -> Result
     environment.add_template("evaluation.html", include_str!("evaluation.html"))?;
     let manifest = bundle.manifest();
     let page = environment.get_template("evaluation.html")?.render(context! {
-        name => bundle.name(),
+        title => match evaluation.pictures {
+            Some(_) => format!("{} on labelled pictures", bundle.name()),
+            None => format!("{} on the {} test", bundle.name(), evaluation.split),
+        },
         card => manifest.card,
         evaluation => evaluation,
         training => serde_json::to_string_pretty(&manifest.training)?,

@@ -112,6 +112,54 @@ fn unreadable_pictures_are_named_and_the_others_are_used() {
     assert!(explored.contains("photos/train/fear"), "{explored}");
 }
 
+/// Pictures in folders by emotion are scored as a whole or by the face that is found in them; broken ones are named.
+#[test]
+fn labelled_pictures_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    succeeds(train(folder, "run").args(["--epochs", "1"]));
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/samples/astronaut.png");
+    for emotion in ["happy", "sad"] {
+        fs::create_dir_all(folder.join("faces").join(emotion)).unwrap();
+    }
+    fs::copy(sample, folder.join("faces/happy/astronaut.png")).unwrap();
+    image::GrayImage::from_pixel(60, 60, image::Luma([90])).save(folder.join("faces/sad/grey.png")).unwrap();
+    let evaluate = |detected: bool| {
+        let mut command = program(folder);
+        command.args([
+            "evaluate",
+            "--bundle",
+            "runs/run/bundle",
+            "--faces",
+            "faces",
+            "--device",
+            "cpu",
+            "--json",
+        ]);
+        if detected { command.arg("--detected").output() } else { command.output() }.unwrap()
+    };
+    let scores = |detected| {
+        let output = evaluate(detected);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report["samples"].clone(), report["pictures"].clone())
+    };
+    let pictures = |detected, without_face| json!({"folder": "faces", "detected": detected, "pictures": 2, "without_face": without_face});
+    assert_eq!(scores(false), (Some(0), json!(2), pictures(false, 0)));
+    assert_eq!(scores(true), (Some(0), json!(1), pictures(true, 1)));
+    let page = fs::read_to_string(folder.join("runs/run/evaluation-pictures/index.html")).unwrap();
+    assert!(page.contains("a face in 1 of 2"), "{page}");
+    // A broken picture is named after the scores of the others.
+    fs::write(folder.join("faces/sad/broken.jpg"), "none").unwrap();
+    let output = evaluate(false);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("sad/broken.jpg"));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["samples"], 2);
+    let empty =
+        super::refusal(program(folder).args(["evaluate", "--bundle", "runs/run/bundle", "--faces", "runs"]));
+    assert!(empty.contains("runs holds no labelled pictures"), "{empty}");
+}
+
 /// Issue 13, section 2: folders of pictures were decoded and converted to grey in another way than photos are served.
 #[test]
 fn pictures_in_folders_are_read_as_they_are_served() {
