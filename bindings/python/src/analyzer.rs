@@ -31,6 +31,8 @@ use crate::video::Video;
 ///     threads: Inference threads of a batch, a table or a video. None is one for each core. Results do not depend on it.
 ///     onnxruntime: None uses ONNX Runtime, which is about twice as fast, if the package onnxruntime (1.24 or later) is installed.
 ///         True insists on it, False uses tract, which is inside, and a path names ONNX Runtime's shared library.
+///     labels: Labels that the answers follow, "fer2013" or "ferplus". None is the model's own choice; a model knows those it was
+///         trained on.
 ///
 /// Raises:
 ///     FileNotFoundError: If a folder does not exist.
@@ -52,7 +54,7 @@ enum OnError {
 #[pymethods]
 impl Analyzer {
     #[new]
-    #[pyo3(signature = (model=None, detector=None, min_face=None, threads=None, onnxruntime=None))]
+    #[pyo3(signature = (model=None, detector=None, min_face=None, threads=None, onnxruntime=None, labels=None))]
     fn new(
         py: Python<'_>,
         model: Option<PathBuf>,
@@ -60,8 +62,9 @@ impl Analyzer {
         min_face: Option<f32>,
         threads: Option<usize>,
         onnxruntime: Option<Runtime>,
+        labels: Option<String>,
     ) -> PyResult<Self> {
-        let settings = Settings { model, detector, min_face, threads, onnxruntime };
+        let settings = Settings { model, detector, min_face, threads, onnxruntime, labels };
         guarded(|| Ok(Self { models: Models::open(py, &settings)?, settings }))
     }
 
@@ -77,6 +80,12 @@ impl Analyzer {
         self.models.model()
     }
 
+    /// Labels that the answers follow: "fer2013" or "ferplus".
+    #[getter]
+    fn labels(&self) -> &'static str {
+        self.models.labels()
+    }
+
     /// Number of inference threads.
     #[getter]
     fn threads(&self) -> usize {
@@ -90,8 +99,8 @@ impl Analyzer {
 
     /// The constructor's arguments, for pickle.
     fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let Settings { model, detector, min_face, threads, onnxruntime } = self.settings.clone();
-        (model, detector, min_face, threads, onnxruntime).into_pyobject(py)
+        let Settings { model, detector, min_face, threads, onnxruntime, labels } = self.settings.clone();
+        (model, detector, min_face, threads, onnxruntime, labels).into_pyobject(py)
     }
 
     /// Analyses one picture, on the calling thread. Other threads of Python go on meanwhile.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::Engine;
 use fer_image::DecodeLimits;
-use fer_model::Bundle;
+use fer_model::{Bundle, LabelSet};
 use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig};
 use pyo3::exceptions::{PyFileNotFoundError, PyRuntimeError, PyRuntimeWarning, PyValueError};
 use pyo3::intern;
@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) min_face: Option<f32>,
     pub(crate) threads: Option<usize>,
     pub(crate) onnxruntime: Option<Runtime>,
+    pub(crate) labels: Option<String>,
 }
 
 /// The choice of the engine. Without one, ONNX Runtime is used if the package `onnxruntime` is installed, and otherwise tract.
@@ -53,7 +54,7 @@ impl Models {
     /// # Errors
     /// `FileNotFoundError`, `ValueError` or `RuntimeError` with a message that names the argument.
     pub(crate) fn open(py: Python<'_>, settings: &Settings) -> PyResult<Arc<Self>> {
-        let Settings { model, detector, min_face, threads, onnxruntime } = settings;
+        let Settings { model, detector, min_face, threads, onnxruntime, labels } = settings;
         let invalid =
             |name: &str, error: &dyn std::fmt::Display| PyValueError::new_err(format!("{name}: {error}"));
         let bundle = match model {
@@ -63,6 +64,9 @@ impl Models {
             }
             None => Bundle::embedded().map_err(|error| invalid("the embedded model", &error))?,
         };
+        let labels = labels.as_deref().map(str::parse::<LabelSet>).transpose();
+        let labels = labels.map_err(|error| invalid("labels", &error))?;
+        let bundle = bundle.with_labels(labels).map_err(|error| invalid("labels", &error))?;
         if let Some(folder) = detector.as_deref().filter(|name| *name != Path::new(DetectorModel::MTCNN)) {
             check_folder(folder)?;
         }
@@ -96,6 +100,11 @@ impl Models {
     /// Name of the emotion model.
     pub(crate) fn model(&self) -> &str {
         self.bundle.name()
+    }
+
+    /// Labels that the answers follow.
+    pub(crate) fn labels(&self) -> &'static str {
+        self.bundle.head().label_set.name()
     }
 
     fn analyzer(&self) -> Result<Analyzer, AnalyzeError> {

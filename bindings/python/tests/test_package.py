@@ -27,6 +27,7 @@ def test_wrong_settings_are_refused(tmp_path):
         ({"threads": -1}, OverflowError),
         ({"onnxruntime": tmp_path / "missing.so"}, RuntimeError),
         ({"onnxruntime": 7}, TypeError),
+        ({"labels": "affectnet"}, ValueError),
         ({"device": "gpu"}, TypeError),
     ):
         with pytest.raises(kind):
@@ -35,7 +36,8 @@ def test_wrong_settings_are_refused(tmp_path):
 
 def test_an_analyzer_says_what_it_is():
     analyzer = fer_rs.Analyzer(threads=3, onnxruntime=False)
-    assert (analyzer.threads, analyzer.engine) == (3, "tract")
+    assert (analyzer.threads, analyzer.engine, analyzer.labels) == (3, "tract", "ferplus")
+    assert fer_rs.Analyzer(labels="fer2013").labels == "fer2013"
     assert repr(analyzer) == f"<fer_rs.Analyzer: {analyzer.model} on tract, 3 threads>"
     assert fer_rs.Analyzer(onnxruntime=False).threads == os.cpu_count() or hasattr(os, "sched_getaffinity")
 

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use fer_detect::{DetectorModel, DetectorOptions};
 use fer_engine::{Engine, EngineKind};
 use fer_image::DecodeLimits;
-use fer_model::Bundle;
+use fer_model::{Bundle, LabelSet};
 use fer_table::Metadata;
 use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +41,9 @@ pub(crate) struct ModelArgs {
     /// Emotion bundle (model.json, weights.safetensors) to use instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Labels that the answers follow: `fer2013` or `ferplus`. The default is the model's; a model knows those it was trained on.
+    #[arg(long, env = "FER_LABELS", value_name = "NAME")]
+    labels: Option<LabelSet>,
     /// Folder of a face detector to use instead of the embedded default, or `mtcnn` for the embedded MTCNN.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]
     detector: Option<PathBuf>,
@@ -101,6 +104,7 @@ impl Models {
             Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
             None => Bundle::embedded().context("the embedded emotion model")?,
         };
+        let bundle = bundle.with_labels(args.labels).context("--labels")?;
         let detector = DetectorModel::select(args.detector.as_deref()).context("--detector")?;
         let detector_name = match &args.detector {
             Some(name) if name == Path::new(DetectorModel::MTCNN) => DetectorModel::MTCNN.to_owned(),
@@ -132,6 +136,7 @@ impl Models {
         let pairs = [
             ("fer.version", env!("CARGO_PKG_VERSION").to_owned()),
             ("fer.model", bundle.name().to_owned()),
+            ("fer.model.labels", bundle.head().label_set.name().to_owned()),
             ("fer.model.sha256", bundle.manifest().weights.sha256.clone()),
             ("fer.detector", self.detector_name.clone()),
             ("fer.engine", engine.kind().name().to_owned()),

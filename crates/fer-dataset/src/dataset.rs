@@ -31,8 +31,7 @@ impl Dataset {
         Self::read_with_votes(path, None)
     }
 
-    /// [`Dataset::read`] with FER+ votes from a second file, which has one row for each row of the data. Training rows without
-    /// a vote for one of the seven emotions are left out. Test rows have only their label.
+    /// [`Dataset::read`] with FER+ votes from a second file, which has one row for each row of the data.
     ///
     /// # Errors
     /// As [`Dataset::read`], and if the two files do not fit each other.
@@ -86,12 +85,7 @@ impl Dataset {
                 let message = format!("the same row of {} is {voted_usage:?}", votes.display());
                 return Err(rows.wrong("Usage", message));
             }
-            if usage == Usage::Training {
-                sample.votes = votes_of_row.and_then(|&(_, votes)| votes);
-                if sample.votes.is_none() {
-                    continue;
-                }
-            }
+            sample.votes = votes_of_row.and_then(|&(_, votes)| votes);
             dataset.split_mut(usage).push(sample);
         }
         if voted.len() != expected {
@@ -122,6 +116,7 @@ mod tests {
     use super::*;
     use crate::rows::HEADER;
     use crate::sample::PIXELS;
+    use fer_emotion::LabelSet;
     use image::{GrayImage, Luma};
 
     fn faces(rows: &[(&str, &str)]) -> String {
@@ -168,27 +163,31 @@ mod tests {
     }
 
     #[test]
-    fn votes_become_soft_targets_of_training_rows() {
+    fn votes_are_fractions_without_outliers() {
         let folder = tempfile::tempdir().unwrap();
         let [data, votes] = ["faces.csv", "votes.csv"].map(|name| folder.path().join(name));
-        let rows = [("0", "Training"), ("3", "Training"), ("3", "PublicTest")];
+        let rows = [("0", "Training"), ("3", "Training"), ("3", "PublicTest"), ("3", "PublicTest")];
         std::fs::write(&data, faces(&rows)).unwrap();
         let header =
             "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF";
-        let first = "Training,a.png,4,0,0,1,3,0,0,2,0,0";
+        let first = "Training,a.png,3,0,0,1,3,0,0,2,0,0";
         let without = "Training,b.png,0,0,0,0,0,0,0,6,3,1";
         let public = "PublicTest,c.png,10,0,0,0,0,0,0,0,0,0";
+        let divided = "PublicTest,d.png,5,5,0,0,0,0,0,0,0,0";
         let read = |lines: &[&str]| {
             std::fs::write(&votes, [&[header], lines].concat().join("\n")).unwrap();
             Dataset::read_with_votes(&data, Some(&votes))
         };
-        let dataset = read(&[first, without, public]).unwrap();
-        assert_eq!(dataset.training.len(), 1, "a row without a vote is left out");
-        assert_eq!(dataset.training[0].votes, Some([0.375, 0.0, 0.0, 0.0, 0.125, 0.0, 0.5]));
-        assert_eq!((dataset.public[0].label, dataset.public[0].votes), (Emotion::Happy, None));
+        let dataset = read(&[first, without, public, divided]).unwrap();
+        assert_eq!(dataset.training[0].votes, Some([0.375, 0.0, 0.0, 0.0, 0.0, 0.0, 0.375]));
+        assert_eq!(dataset.training[1].votes, None, "most votes are for contempt");
+        let labels: [Vec<_>; 2] =
+            LabelSet::ALL.map(|set| dataset.public.iter().map(|face| face.label_of(set)).collect());
+        let expected = [vec![Some(Emotion::Happy), Some(Emotion::Happy)], vec![Some(Emotion::Neutral), None]];
+        assert_eq!(labels, expected);
         let refusal = |lines: &[&str]| read(lines).err().unwrap().to_string();
-        assert!(refusal(&[first, without]).contains("2 rows; expected one for each of the data's 3"));
-        assert!(refusal(&[first, public, without]).contains("line 3, column Usage"));
+        assert!(refusal(&[first, without]).contains("2 rows; expected one for each of the data's 4"));
+        assert!(refusal(&[first, public, without, public]).contains("line 3, column Usage"));
         assert!(refusal(&["Training,a,x,0,0,0,0,0,0,0,0,0"]).contains("'x' is not a number of votes"));
     }
 

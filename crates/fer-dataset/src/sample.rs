@@ -1,6 +1,6 @@
 //! One labelled face of FER-2013.
 
-use fer_emotion::Emotion;
+use fer_emotion::{Emotion, LabelSet};
 use image::{GrayImage, Luma};
 
 /// Side of a FER-2013 face in pixels.
@@ -16,7 +16,8 @@ pub struct Sample {
     pub line: u64,
     /// The emotion that the face shows.
     pub label: Emotion,
-    /// Soft target by emotion, from FER+ votes or a teacher; `None` if there is only the label.
+    /// Fraction of the FER+ votes for each emotion. The rest went to contempt, to "unknown" or to "no face"; `None` if that is at
+    /// least half, or if there are no votes.
     pub votes: Option<[f32; Emotion::COUNT]>,
     /// Row-major grey levels, `[48, 48]`.
     pub pixels: Box<[u8; PIXELS]>,
@@ -26,6 +27,18 @@ impl Sample {
     /// The face as a picture.
     pub fn picture(&self) -> GrayImage {
         picture(&self.pixels)
+    }
+
+    /// The emotion that a label set gives the face: the label, or what more than half of the FER+ votes say. `None` if there is no
+    /// such majority.
+    pub fn label_of(&self, set: LabelSet) -> Option<Emotion> {
+        match set {
+            LabelSet::Fer2013 => Some(self.label),
+            LabelSet::FerPlus => {
+                let votes = self.votes?;
+                Emotion::ALL.into_iter().find(|emotion| votes[emotion.index()] > 0.5)
+            }
+        }
     }
 }
 

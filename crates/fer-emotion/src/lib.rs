@@ -1,4 +1,4 @@
-//! The seven emotions of FER-2013.
+//! The seven emotions of FER-2013, and whose labels of them a network learned.
 
 use std::fmt;
 use std::str::FromStr;
@@ -79,6 +79,48 @@ impl FromStr for Emotion {
     }
 }
 
+/// Whose labels of the FER-2013 faces a network learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelSet {
+    /// The label of the competition, one for each face.
+    Fer2013,
+    /// FER+ (Barsoum et al. 2016): the votes of ten people on each face.
+    FerPlus,
+}
+
+impl LabelSet {
+    /// Both label sets.
+    pub const ALL: [Self; 2] = [Self::Fer2013, Self::FerPlus];
+
+    /// The name in all JSON and on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fer2013 => "fer2013",
+            Self::FerPlus => "ferplus",
+        }
+    }
+}
+
+impl fmt::Display for LabelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is not of a label set.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown labels '{0}': expected fer2013 or ferplus")]
+pub struct UnknownLabelSet(pub String);
+
+impl FromStr for LabelSet {
+    type Err = UnknownLabelSet;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLabelSet> {
+        Self::ALL.into_iter().find(|set| set.name() == name).ok_or_else(|| UnknownLabelSet(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +133,9 @@ mod tests {
         }
         assert_eq!(Emotion::from_label(7), None);
         assert!("contempt".parse::<Emotion>().is_err());
+        for set in LabelSet::ALL {
+            assert_eq!(set.name().parse(), Ok(set));
+        }
+        assert!("affectnet".parse::<LabelSet>().is_err());
     }
 }

@@ -6,7 +6,7 @@ use fer_engine::{Engine, EngineError, Session, Tensor};
 use fer_image::{BoundingBox, CropRule, FaceCrop, FaceLocation};
 use image::RgbImage;
 
-use crate::spec::{InputSpec, LOGITS};
+use crate::spec::InputSpec;
 use crate::{Bundle, Emotion, FaceSpec, Preprocessing, Probabilities};
 
 /// Largest number of faces in one pass through the network, which bounds the memory.
@@ -36,13 +36,14 @@ pub struct Classifier {
     face: FaceSpec,
     input: InputSpec,
     preprocessing: Preprocessing,
+    output: String,
     labels: Vec<Emotion>,
     temperature: f32,
     time: Duration,
 }
 
 impl Classifier {
-    /// Builds the bundle's graph and opens it.
+    /// Builds the bundle's graph and opens it. The bundle's answering head gives the probabilities.
     ///
     /// # Errors
     /// [`ClassifyError::Engine`] if the engine refuses the graph.
@@ -53,8 +54,9 @@ impl Classifier {
             face: bundle.face(),
             input: network.input(),
             preprocessing: network.preprocessing(),
-            labels: network.labels().to_vec(),
-            temperature: bundle.manifest().temperature,
+            output: bundle.head().output.clone(),
+            labels: bundle.head().labels.clone(),
+            temperature: bundle.head().temperature,
             time: Duration::ZERO,
         })
     }
@@ -76,7 +78,7 @@ impl Classifier {
         FaceSpec { crop: CropRule::WHOLE, ..self.face }.extract(image, &location)
     }
 
-    /// The probabilities of each face, calibrated by the bundle's temperature.
+    /// The probabilities of each face, calibrated by the head's temperature.
     ///
     /// # Errors
     /// If the network fails, or if its output is not one finite logit for each label.
@@ -122,7 +124,7 @@ impl Classifier {
             let started = Instant::now();
             let mut outputs = self.session.run(&input)?;
             self.time += started.elapsed();
-            let scores = outputs.take(LOGITS)?;
+            let scores = outputs.take(&self.output)?;
             if scores.shape() != [batch.len(), labels] {
                 return Err(ClassifyError::Logits { shape: scores.shape().to_vec(), labels });
             }
@@ -139,9 +141,8 @@ impl Classifier {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
+    use crate::bundle::HeadEntry;
     use crate::weights::{Weights, WeightsDtype};
     use crate::{BundleBuilder, NetworkSpec};
     use fer_image::Luma;
@@ -163,9 +164,8 @@ mod tests {
             crop,
             luma,
             dtype: WeightsDtype::F32,
-            temperature: 1.0,
+            heads: HeadEntry::all(&spec),
             training: serde_json::Value::Null,
-            scores: BTreeMap::new(),
             data_licence: String::new(),
             card: String::new(),
         };

@@ -14,7 +14,7 @@ pub mod weights;
 
 pub use bundle::{Bundle, BundleBuilder, FaceSpec, Manifest};
 pub use classifier::{Classifier, ClassifyError};
-pub use fer_emotion::{Emotion, UnknownEmotion};
+pub use fer_emotion::{Emotion, LabelSet, UnknownEmotion, UnknownLabelSet};
 pub use preprocess::Preprocessing;
 pub use probabilities::{Probabilities, softmax};
 pub use spec::{NetworkSpec, SpecError};

@@ -40,6 +40,12 @@ function confusion(counts, labels) {
 
 const line = (term, text) => [element("dt", "", term), element("dd", "", text)];
 
+// Whose labels the answers follow.
+const LABELS = {
+  fer2013: "FER-2013: one label for each face",
+  ferplus: "FER+: what most of ten people say about a face",
+};
+
 export async function start() {
   let model;
   try {
@@ -49,18 +55,18 @@ export async function start() {
     return;
   }
   const { bundle } = model;
-  const [split, score] = Object.entries(bundle.scores).find(([name]) => name === "PrivateTest")
-    ?? Object.entries(bundle.scores)[0] ?? [];
-  const rows = [...line("Model", model.name), ...line("Engine", model.engine_detail), ...line("Version", model.version)];
+  const head = bundle.heads.find(({ label_set }) => label_set === model.labels);
+  const [split, score] = Object.entries(head.scores).find(([name]) => name === "PrivateTest")
+    ?? Object.entries(head.scores)[0] ?? [];
+  const rows = [...line("Model", model.name), ...line("Labels", LABELS[model.labels]), ...line("Engine", model.engine_detail), ...line("Version", model.version)];
   if (score) {
     const [low, high] = interval(score.accuracy, score.samples);
     const accuracy = (100 * score.accuracy).toFixed(1);
-    rows.splice(2, 0, ...line("Accuracy", `${accuracy} % of ${score.samples} faces of FER-2013's ${split}, as the data set crops them
+    rows.splice(4, 0, ...line("Accuracy", `${accuracy} % of ${score.samples} faces of FER-2013's ${split} with these labels, as the data set crops them
       (95 % interval ${low} to ${high}). It is about three points lower if faces must first be detected.`));
     $("recalls").replaceChildren(...bars(score.recall, null));
-    const labels = (bundle.network ?? bundle.members[0]).labels;
     $("confusion-card").hidden = !score.confusion;
-    if (score.confusion) $("confusion").replaceChildren(...confusion(score.confusion, labels));
+    if (score.confusion) $("confusion").replaceChildren(...confusion(score.confusion, head.labels));
   }
   $("card-facts").replaceChildren(...rows, ...line("Data", bundle.data_licence));
   $("card-text").textContent = bundle.card;

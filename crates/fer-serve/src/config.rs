@@ -12,6 +12,7 @@ use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use fer_engine::EngineKind;
+use fer_model::LabelSet;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -77,6 +78,9 @@ pub struct Options {
     /// Emotion bundle (model.json, weights.safetensors) to use instead of the embedded one.
     #[arg(long, env = "FER_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+    /// Labels that the answers follow: `fer2013` or `ferplus`. The default is the model's; a model knows those it was trained on.
+    #[arg(long, env = "FER_LABELS", value_name = "NAME")]
+    pub(crate) labels: Option<LabelSet>,
     /// Face detector to use instead of the embedded default: `mtcnn` for the embedded MTCNN, or a folder with model.json, or
     /// with facenet-pytorch's pnet.onnx, rnet.onnx and onet.onnx.
     #[arg(long, env = "FER_DETECTOR", value_name = "DIR")]

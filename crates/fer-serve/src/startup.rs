@@ -35,6 +35,7 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         Some(folder) => Bundle::open(folder).with_context(|| format!("--model {}", folder.display()))?,
         None => Bundle::embedded().context("the embedded emotion model")?,
     };
+    let bundle = bundle.with_labels(options.labels).context("--labels")?;
     let engine = Engine::select(options.engine.kind(), options.onnxruntime.as_deref())?;
     let workers = workers(options, &engine, &bundle)?;
     let limits =

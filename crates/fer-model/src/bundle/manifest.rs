@@ -1,4 +1,4 @@
-//! `model.json`: what it says, its two formats, and the checks that need no weights.
+//! `model.json`: what it says, its three formats, and the checks that need no weights.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BundleError, FORMAT_VERSION, WEIGHTS_FILE};
-use crate::Emotion;
-use crate::spec::{LOGITS, NetworkSpec};
+use crate::spec::{NetworkSpec, logits};
 use crate::weights::WeightsDtype;
+use crate::{Emotion, LabelSet};
 
 /// The weights file, and the hash that it must have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,26 +88,72 @@ impl FaceSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// The softmax of the output divided by the manifest's temperature.
+    /// The softmax of the output divided by the head's temperature.
     Softmax,
 }
 
-/// One output of the model and its meaning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One output of the model, its meaning and its results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadEntry {
+    /// Whose labels it learned.
+    pub label_set: LabelSet,
     /// Name of the output in the ONNX graph.
     pub output: String,
     /// What turns it into probabilities.
     pub activation: Activation,
     /// The emotion of each value, in order.
     pub labels: Vec<Emotion>,
+    /// The logits are divided by it before the softmax; 1 until it has been fitted.
+    pub temperature: f32,
+    /// Scores by split, on the labels of the label set.
+    pub scores: BTreeMap<String, Score>,
 }
 
 impl HeadEntry {
-    /// The one head of an emotion network.
-    fn logits(network: &NetworkSpec) -> Self {
-        Self { output: LOGITS.to_owned(), activation: Activation::Softmax, labels: network.labels().to_vec() }
+    /// The heads of an emotion network, in its order, before anything is known of their results.
+    pub fn all(network: &NetworkSpec) -> Vec<Self> {
+        let head = |&label_set: &LabelSet| Self {
+            label_set,
+            output: logits(label_set).to_owned(),
+            activation: Activation::Softmax,
+            labels: network.labels().to_vec(),
+            temperature: 1.0,
+            scores: BTreeMap::new(),
+        };
+        network.label_sets().iter().map(head).collect()
+    }
+
+    /// Checks that the heads are those of the network, each once, in any order.
+    fn check(heads: &[Self], network: &NetworkSpec) -> Result<(), String> {
+        let mut missing = Self::all(network);
+        for head in heads {
+            let Some(place) = missing.iter().position(|expected| expected.label_set == head.label_set) else {
+                return Err(format!(
+                    "heads: network '{}' has no head for {}, or it is given twice",
+                    network.name(),
+                    head.label_set
+                ));
+            };
+            let expected = missing.swap_remove(place);
+            if head.output != expected.output {
+                return Err(format!(
+                    "heads: the output is '{}'; expected '{}'",
+                    head.output, expected.output
+                ));
+            }
+            if head.labels != expected.labels {
+                return Err("heads: the labels are not those of the network, in its order".to_owned());
+            }
+            let temperature = head.temperature;
+            if !(temperature.is_finite() && temperature > 0.0) {
+                return Err(format!("temperature is {temperature}; expected a number above 0"));
+            }
+        }
+        match missing.first() {
+            Some(head) => Err(format!("heads: the head for {} is missing", head.label_set)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -126,7 +172,7 @@ pub enum Networks {
     Ensemble(Ensemble),
 }
 
-/// A named ensemble. Invariant: at least one member; all have the same input, preprocessing and labels.
+/// A named ensemble. Invariant: at least one member; all have the same input, preprocessing, labels and heads.
 ///
 /// In the weights file, the names of the first member's tensors begin with `members.0.`, and so on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -148,6 +194,7 @@ impl Ensemble {
         for other in &members {
             let what = match () {
                 () if other.labels() != first.labels() => "labels",
+                () if other.label_sets() != first.label_sets() => "heads",
                 () if input(other) != input(first) => "input and preprocessing",
                 () => continue,
             };
@@ -218,29 +265,24 @@ pub struct Manifest {
     /// The networks: name, input, preprocessing, labels and layers.
     #[serde(flatten)]
     pub networks: Networks,
-    /// The outputs: always one, the logits of the labels.
+    /// The outputs: one for each label set. The first one answers unless another is asked for.
     pub heads: Vec<HeadEntry>,
     /// The weights file.
     pub weights: WeightsEntry,
-    /// The logits are divided by it before the softmax; 1 until it has been fitted.
-    pub temperature: f32,
     /// How the model was trained: the configuration and what came of it, for people and for repeating it.
     pub training: Value,
-    /// Scores by split.
-    pub scores: BTreeMap<String, Score>,
     /// Terms of the data that the model was trained on.
     pub data_licence: String,
     /// What the model is for and what it cannot do: a few sentences.
     pub card: String,
 }
 
-/// The fields that the two formats have in common, and which each reader passes on.
+/// The fields that all formats have in common, and which each reader passes on.
 pub(super) struct Fields {
     pub(super) networks: Networks,
+    pub(super) heads: Vec<HeadEntry>,
     pub(super) weights: WeightsEntry,
-    pub(super) temperature: f32,
     pub(super) training: Value,
-    pub(super) scores: BTreeMap<String, Score>,
     pub(super) data_licence: String,
     pub(super) card: String,
 }
@@ -263,7 +305,7 @@ struct Format1 {
     card: String,
 }
 
-/// Format 2 adds `face` and `heads`.
+/// Format 2 adds `face` and one head, whose temperature and scores are the bundle's.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Format2 {
@@ -274,7 +316,7 @@ struct Format2 {
     name: Option<String>,
     #[serde(default)]
     members: Vec<NetworkSpec>,
-    heads: Vec<HeadEntry>,
+    heads: Vec<Format2Head>,
     weights: WeightsEntry,
     temperature: f32,
     training: Value,
@@ -283,8 +325,34 @@ struct Format2 {
     card: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Format2Head {
+    output: String,
+    activation: Activation,
+    labels: Vec<Emotion>,
+}
+
+/// In format 3, each head has its label set, temperature and scores.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Format3 {
+    #[serde(rename = "format_version")]
+    _format_version: u32,
+    face: FaceSpec,
+    network: Option<NetworkSpec>,
+    name: Option<String>,
+    #[serde(default)]
+    members: Vec<NetworkSpec>,
+    heads: Vec<HeadEntry>,
+    weights: WeightsEntry,
+    training: Value,
+    data_licence: String,
+    card: String,
+}
+
 impl Manifest {
-    /// Reads a `model.json` of either format.
+    /// Reads a `model.json` of any format.
     pub(super) fn from_json(model_json: &[u8]) -> Result<Self, BundleError> {
         let invalid = |e: serde_json::Error| BundleError::Manifest(e.to_string());
         let value: Value = serde_json::from_slice(model_json).map_err(invalid)?;
@@ -292,6 +360,7 @@ impl Manifest {
         match version {
             Some(1) => Self::from_format_1(serde_json::from_value(value).map_err(invalid)?),
             Some(2) => Self::from_format_2(serde_json::from_value(value).map_err(invalid)?),
+            Some(3) => Self::from_format_3(serde_json::from_value(value).map_err(invalid)?),
             Some(found) => {
                 return Err(BundleError::Version { found: found.try_into().unwrap_or(u32::MAX) });
             }
@@ -305,48 +374,51 @@ impl Manifest {
         let networks = Networks::from_fields(file.network, file.name, file.members)?;
         let rule_of_format_1 = CropRule { scale: 0.88, shift_down: -0.025, level_eyes: false };
         let face = FaceSpec::new(networks.first(), rule_of_format_1, Luma::REC_601);
-        let Format1 { weights, temperature, training, scores, data_licence, card, .. } = file;
-        Self::new(face, Fields { networks, weights, temperature, training, scores, data_licence, card })
+        let mut heads = HeadEntry::all(networks.first());
+        for head in &mut heads {
+            head.temperature = file.temperature;
+            head.scores.clone_from(&file.scores);
+        }
+        let Format1 { weights, training, data_licence, card, .. } = file;
+        Self::new(face, Fields { networks, heads, weights, training, data_licence, card })
     }
 
     fn from_format_2(file: Format2) -> Result<Self, String> {
         let networks = Networks::from_fields(file.network, file.name, file.members)?;
-        let expected = HeadEntry::logits(networks.first());
-        match file.heads.as_slice() {
-            [head] if *head == expected => {}
-            [head] if head.output != expected.output => {
-                return Err(format!(
-                    "heads: the output is '{}'; expected '{}'",
-                    head.output, expected.output
-                ));
-            }
-            [_] => return Err("heads: the labels are not those of the network, in its order".to_owned()),
-            heads => return Err(format!("heads: {} are given; expected one, '{LOGITS}'", heads.len())),
-        }
-        let Format2 { face, weights, temperature, training, scores, data_licence, card, .. } = file;
-        Self::new(face, Fields { networks, weights, temperature, training, scores, data_licence, card })
+        let heads = file.heads.into_iter().map(|Format2Head { output, activation, labels }| HeadEntry {
+            label_set: LabelSet::Fer2013,
+            output,
+            activation,
+            labels,
+            temperature: file.temperature,
+            scores: file.scores.clone(),
+        });
+        let heads = heads.collect();
+        let Format2 { face, weights, training, data_licence, card, .. } = file;
+        Self::new(face, Fields { networks, heads, weights, training, data_licence, card })
+    }
+
+    fn from_format_3(file: Format3) -> Result<Self, String> {
+        let networks = Networks::from_fields(file.network, file.name, file.members)?;
+        let Format3 { face, heads, weights, training, data_licence, card, .. } = file;
+        Self::new(face, Fields { networks, heads, weights, training, data_licence, card })
     }
 
     /// Checks what needs no weights.
     pub(super) fn new(face: FaceSpec, fields: Fields) -> Result<Self, String> {
-        let Fields { networks, weights, temperature, training, scores, data_licence, card } = fields;
-        if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(format!("temperature is {temperature}; expected a number above 0"));
-        }
+        let Fields { networks, heads, weights, training, data_licence, card } = fields;
+        HeadEntry::check(&heads, networks.first())?;
         if weights.file != WEIGHTS_FILE {
             return Err(format!("weights.file is '{}'; expected '{WEIGHTS_FILE}'", weights.file));
         }
         face.check(networks.first())?;
-        let heads = vec![HeadEntry::logits(networks.first())];
         Ok(Self {
             format_version: FORMAT_VERSION,
             face,
             networks,
             heads,
             weights,
-            temperature,
             training,
-            scores,
             data_licence,
             card,
         })

@@ -1,8 +1,8 @@
 //! The bundle: the one artefact that passes from training to serving.
 //!
 //! A bundle is a folder with two files. `model.json` (the [`Manifest`]) says everything between a photo's pixels and the
-//! answer: how a face is cut out and converted to grey, how it becomes the network's input, the layers, the labels and the
-//! temperature; also how the model was trained and what it scored. `weights.safetensors` holds the numbers.
+//! answer: how a face is cut out and converted to grey, how it becomes the network's input, the layers, the heads with their labels
+//! and temperatures; also how the model was trained and what it scored. `weights.safetensors` holds the numbers.
 //!
 //! The model is one network, or an ensemble: members that see the same input and whose probabilities are averaged.
 //! [`Bundle::open`] checks everything that serving relies on; [`BundleBuilder`] writes.
@@ -16,15 +16,15 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use crate::onnx;
 use crate::spec::NetworkSpec;
 use crate::weights::{Weights, WeightsError};
+use crate::{LabelSet, onnx};
 
 pub use manifest::{Activation, Ensemble, FaceSpec, HeadEntry, Manifest, Networks, Score, WeightsEntry};
 pub use write::BundleBuilder;
 
-/// The format version that this program writes. It also reads version 1.
-pub const FORMAT_VERSION: u32 = 2;
+/// The format version that this program writes. It also reads versions 1 and 2.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Name of the manifest's file in a bundle.
 pub const MANIFEST_FILE: &str = "model.json";
@@ -47,7 +47,7 @@ pub enum BundleError {
     #[error("{MANIFEST_FILE}: {0}")]
     Manifest(String),
     /// `model.json` has a format that this program does not know.
-    #[error("{MANIFEST_FILE}: format_version is {found}; this program reads 1 and {FORMAT_VERSION}")]
+    #[error("{MANIFEST_FILE}: format_version is {found}; this program reads 1 to {FORMAT_VERSION}")]
     Version {
         /// The version in the file.
         found: u32,
@@ -63,6 +63,19 @@ pub enum BundleError {
         found: String,
         /// Hash in `model.json`.
         expected: String,
+    },
+    /// The model has no head for a label set.
+    #[error(
+        "the model '{model}' did not learn the labels of {asked}, only those of {}",
+        known.iter().map(|set| set.name()).collect::<Vec<_>>().join(" and ")
+    )]
+    Labels {
+        /// Name of the model.
+        model: String,
+        /// Label sets that it has heads for.
+        known: Vec<LabelSet>,
+        /// The label set that was asked for.
+        asked: LabelSet,
     },
     /// The weights do not fit the network.
     #[error("{file}: {cause}")]
@@ -80,6 +93,8 @@ pub struct Bundle {
     manifest: Manifest,
     /// One for each network of the manifest, in its order.
     weights: Vec<Weights>,
+    /// Number of the head that answers.
+    head: usize,
 }
 
 impl Bundle {
@@ -91,6 +106,33 @@ impl Bundle {
     /// Name of the network or of the ensemble.
     pub fn name(&self) -> &str {
         self.manifest.networks.name()
+    }
+
+    /// The head that answers: the manifest's first one, or that of [`Bundle::with_labels`].
+    pub fn head(&self) -> &HeadEntry {
+        &self.manifest.heads[self.head]
+    }
+
+    /// The number of the answering head among the heads of the network's architecture.
+    pub fn head_of_network(&self) -> usize {
+        let sets = self.network().label_sets();
+        sets.iter().position(|&set| set == self.head().label_set).unwrap_or(0)
+    }
+
+    /// The same model with the head of a label set answering; without one, the same head as before.
+    ///
+    /// # Errors
+    /// [`BundleError::Labels`] if the model did not learn these labels.
+    pub fn with_labels(self, set: Option<LabelSet>) -> Result<Self, BundleError> {
+        let Some(set) = set else { return Ok(self) };
+        match self.manifest.heads.iter().position(|head| head.label_set == set) {
+            Some(head) => Ok(Self { head, ..self }),
+            None => Err(BundleError::Labels {
+                model: self.name().to_owned(),
+                known: self.network().label_sets().to_vec(),
+                asked: set,
+            }),
+        }
     }
 
     /// How a face is cut out of a picture for this model.
@@ -134,9 +176,8 @@ impl Bundle {
             crop: manifest.face.crop,
             luma: manifest.face.luma,
             dtype: manifest.weights.dtype,
-            temperature: manifest.temperature,
+            heads: manifest.heads.clone(),
             training: manifest.training.clone(),
-            scores: manifest.scores.clone(),
             data_licence: manifest.data_licence.clone(),
             card: manifest.card.clone(),
         }

@@ -48,7 +48,7 @@ impl Bundle {
         }
         let weights = split(&manifest.networks, weights)
             .map_err(|cause| BundleError::Weights { file: file(), cause })?;
-        Ok(Self { manifest, weights })
+        Ok(Self { manifest, weights, head: 0 })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Writing a bundle.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -9,14 +8,14 @@ use serde_json::Value;
 
 use super::manifest::Fields;
 use super::{
-    BundleError, Ensemble, FaceSpec, MANIFEST_FILE, Manifest, Networks, Score, WEIGHTS_FILE, WeightsEntry,
-    member_prefix, sha256,
+    BundleError, Ensemble, FaceSpec, HeadEntry, MANIFEST_FILE, Manifest, Networks, WEIGHTS_FILE,
+    WeightsEntry, member_prefix, sha256,
 };
 use crate::file::write_atomically;
 use crate::spec::NetworkSpec;
 use crate::weights::{Weights, WeightsDtype, write_arrays};
 
-/// A bundle about to be written. The hash of the weights, the face's size and the heads follow from its fields.
+/// A bundle about to be written. The hash of the weights and the face's size follow from its fields.
 #[derive(Clone, Debug)]
 pub struct BundleBuilder<'a> {
     /// The network with its weights, or the members of an ensemble with theirs.
@@ -29,12 +28,10 @@ pub struct BundleBuilder<'a> {
     pub luma: Luma,
     /// How the weights are stored.
     pub dtype: WeightsDtype,
-    /// See [`Manifest::temperature`].
-    pub temperature: f32,
+    /// See [`Manifest::heads`]; [`HeadEntry::all`] makes them for a network.
+    pub heads: Vec<HeadEntry>,
     /// See [`Manifest::training`].
     pub training: Value,
-    /// See [`Manifest::scores`].
-    pub scores: BTreeMap<String, Score>,
     /// See [`Manifest::data_licence`].
     pub data_licence: String,
     /// See [`Manifest::card`].
@@ -81,10 +78,9 @@ impl BundleBuilder<'_> {
         let face = FaceSpec::new(networks.first(), self.crop, self.luma);
         let fields = Fields {
             networks,
+            heads: self.heads,
             weights: entry,
-            temperature: self.temperature,
             training: self.training,
-            scores: self.scores,
             data_licence: self.data_licence,
             card: self.card,
         };
@@ -108,7 +104,7 @@ fn networks(mut specs: Vec<NetworkSpec>, ensemble: Option<String>) -> Result<Net
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Bundle;
+    use crate::{Bundle, LabelSet};
 
     fn cnn6() -> NetworkSpec {
         NetworkSpec::from_json(include_str!("../../../../configs/models/cnn6.json")).unwrap()
@@ -121,9 +117,8 @@ mod tests {
             crop: CropRule::default(),
             luma: Luma::REC_601,
             dtype: WeightsDtype::F16,
-            temperature: 1.0,
+            heads: HeadEntry::all(network),
             training: serde_json::json!({"epochs": 1}),
-            scores: BTreeMap::new(),
             data_licence: "research".to_owned(),
             card: "a test".to_owned(),
         }
@@ -144,11 +139,15 @@ mod tests {
         Bundle::from_bytes(json.as_bytes(), weights).unwrap_err().to_string()
     }
 
-    /// The same bundle as a `model.json` of format 1.
-    fn as_format_1(json: &[u8]) -> String {
+    /// The same bundle as a `model.json` of format 1 or 2.
+    fn as_format(version: u32, json: &[u8]) -> String {
         let mut json: serde_json::Map<String, Value> = serde_json::from_slice(json).unwrap();
-        json.insert("format_version".to_owned(), 1.into());
-        json.retain(|name, _| name != "face" && name != "heads");
+        json.insert("format_version".to_owned(), version.into());
+        let head = json["heads"][0].as_object_mut().unwrap();
+        head.remove("label_set");
+        let moved = ["temperature", "scores"].map(|field| (field.to_owned(), head.remove(field).unwrap()));
+        json.extend(moved);
+        json.retain(|name, _| version == 2 || name != "face" && name != "heads");
         serde_json::to_string(&json).unwrap()
     }
 
@@ -179,12 +178,15 @@ mod tests {
     fn format_1_has_the_values_that_its_readers_had_built_in() {
         let folder = tempfile::tempdir().unwrap();
         let (json, weights) = written(folder.path());
-        let old = Bundle::from_bytes(as_format_1(&json).as_bytes(), &weights).unwrap();
+        let old = Bundle::from_bytes(as_format(1, &json).as_bytes(), &weights).unwrap();
         let crop = CropRule { scale: 0.88, shift_down: -0.025, level_eyes: false };
         assert_eq!(old.face(), FaceSpec { crop, luma: Luma::REC_601, height: 48, width: 48 });
-        // Written again, it is of format 2.
-        old.to_builder().write(folder.path()).unwrap();
-        assert_eq!(files(folder.path()), (json, weights));
+        let newer = Bundle::from_bytes(as_format(2, &json).as_bytes(), &weights).unwrap();
+        // Written again, they are of the current format.
+        for bundle in [old, newer] {
+            bundle.to_builder().write(folder.path()).unwrap();
+            assert_eq!(files(folder.path()), (json.clone(), weights.clone()));
+        }
     }
 
     #[test]
@@ -192,10 +194,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (json, weights) = written(folder.path());
         let text = String::from_utf8(json).unwrap();
-        let old = text.replace("\"format_version\": 2", "\"format_version\": 1");
+        let old = text.replace("\"format_version\": 3", "\"format_version\": 1");
         assert!(refusal(&old, &weights).contains("unknown field `face`"), "{}", refusal(&old, &weights));
-        let new = as_format_1(text.as_bytes()).replace("\"format_version\":1", "\"format_version\":2");
-        assert!(refusal(&new, &weights).contains("missing field `face`"), "{}", refusal(&new, &weights));
+        let new = as_format(1, text.as_bytes()).replace("\"format_version\":1", "\"format_version\":3");
+        assert!(
+            refusal(&new, &weights).contains("unknown field `temperature`"),
+            "{}",
+            refusal(&new, &weights)
+        );
     }
 
     #[test]
@@ -217,7 +223,9 @@ mod tests {
             ),
             (|json| json["face"]["luma"]["red"] = 0.5.into(), "expected numbers from 0 to 1 that sum to 1"),
             (|json| json["face"]["width"] = 40.into(), "face is 48×40, but network 'cnn6' takes 48×48"),
-            (|json| json["heads"] = serde_json::json!([]), "heads: 0 are given; expected one, 'logits'"),
+            (|json| json["heads"] = serde_json::json!([]), "heads: the head for fer2013 is missing"),
+            (|json| json["heads"][0]["label_set"] = "ferplus".into(), "no head for ferplus"),
+            (|json| json["heads"][0]["temperature"] = 0.into(), "temperature is 0"),
             (
                 |json| json["heads"][0]["output"] = "scores".into(),
                 "the output is 'scores'; expected 'logits'",
@@ -238,12 +246,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (json, mut weights) = written(folder.path());
         let text = String::from_utf8(json.clone()).unwrap();
-        let newer = text.replace("\"format_version\": 2", "\"format_version\": 3");
-        assert!(refusal(&newer, &weights).contains("format_version is 3; this program reads 1 and 2"));
+        let newer = text.replace("\"format_version\": 3", "\"format_version\": 4");
+        assert!(refusal(&newer, &weights).contains("format_version is 4; this program reads 1 to 3"));
         let unknown = text.replace("\"temperature\"", "\"temprature\"");
         assert!(refusal(&unknown, &weights).contains("temprature"));
-        let cold = text.replace("\"temperature\": 1.0", "\"temperature\": 0.0");
-        assert!(refusal(&cold, &weights).contains("temperature is 0"));
         let elsewhere = text.replace("\"weights.safetensors\"", "\"../secret\"");
         assert!(refusal(&elsewhere, &weights).contains("expected 'weights.safetensors'"));
         let cut = &weights[..weights.len() - 100];
@@ -257,21 +263,21 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_bundle_is_of_format_2_and_served_as_before() {
+    fn the_shipped_bundle_is_of_the_current_format() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/models/emotion");
         let text = fs::read_to_string(folder.join(MANIFEST_FILE)).unwrap();
-        assert!(text.starts_with("{\n  \"format_version\": 2,\n"), "{}", &text[..80]);
+        assert!(text.starts_with("{\n  \"format_version\": 3,\n"), "{}", &text[..80]);
         let bundle = Bundle::open(&folder).unwrap();
         let face = FaceSpec { crop: CropRule::default(), luma: Luma::REC_601, height: 48, width: 48 };
         assert_eq!(bundle.face(), face);
-        assert_eq!(bundle.manifest().temperature, 0.931_377_05);
+        assert_eq!((bundle.head().label_set, bundle.head().temperature), (LabelSet::FerPlus, 0.877_082_7));
         let again = tempfile::tempdir().unwrap();
         bundle.to_builder().write(again.path()).unwrap();
         assert!(files(again.path()) == files(&folder), "written again, it has the same bytes");
     }
 
     #[test]
-    fn small_bundles_of_both_formats_open() {
+    fn small_bundles_of_all_formats_open() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fer-serve/fuzz/seeds");
         let weights = fs::read(seeds.join("small.safetensors")).unwrap();
         let open =
@@ -280,7 +286,9 @@ mod tests {
         assert_eq!(open("small.json").unwrap().face(), face);
         let luma = Luma::new(0.2126, 0.7152, 0.0722).unwrap();
         let crop = CropRule { scale: 1.1, shift_down: 0.05, level_eyes: true };
-        assert_eq!(open("format-2.json").unwrap().face(), FaceSpec { crop, luma, ..face });
+        for name in ["format-2.json", "format-3.json"] {
+            assert_eq!(open(name).unwrap().face(), FaceSpec { crop, luma, ..face });
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod builder;
 mod half_precision;
 mod proto;
 
-use crate::spec::{Architecture, LOGITS};
+use crate::spec::Architecture;
 use crate::weights::{Array, Weights};
 use builder::Builder;
 pub use half_precision::in_half_precision;
@@ -36,31 +36,45 @@ pub fn graph(name: &str, architecture: &Architecture, weights: &Weights) -> Vec<
     builder.finish(name, architecture, &outputs)
 }
 
-/// The bytes of the ONNX file of an ensemble. All members have the same input.
+/// The bytes of the ONNX file of an ensemble. All members have the same input and the same heads.
 ///
-/// The output `logits` `[n, labels]` is the logarithm of the mean of the members' softmax, in which no probability is below
+/// Each output `[n, labels]` is the logarithm of the mean of the members' softmax of that head, in which no probability is below
 /// 1e-37.
 ///
 /// # Panics
 /// If there are no members.
 pub fn ensemble(name: &str, members: &[(&Architecture, &Weights)]) -> Vec<u8> {
     let mut builder = Builder::new();
-    let mut probabilities = Vec::new();
+    let (first, _) = members[0];
+    let mut probabilities = vec![Vec::new(); first.heads().count()];
     for (member, (architecture, weights)) in members.iter().enumerate() {
         builder.set_prefix(format!("members.{member}."));
         builder.start_at(INPUT);
-        builder.layers(architecture.steps(), weights);
-        let value = builder.value().to_owned();
-        builder.push("softmax", "Softmax", vec![value], vec![proto::int("axis", 1)]);
-        probabilities.push(builder.value().to_owned());
+        let steps = architecture.steps();
+        builder.layers(&steps[..architecture.layers().len()], weights);
+        let trunk = builder.value().to_owned();
+        for (of_head, (head, range)) in probabilities.iter_mut().zip(architecture.heads()) {
+            builder.start_head(head, &trunk);
+            builder.layers(&steps[range], weights);
+            let value = builder.value().to_owned();
+            builder.push(
+                &format!("{}.softmax", head.output),
+                "Softmax",
+                vec![value],
+                vec![proto::int("axis", 1)],
+            );
+            of_head.push(builder.value().to_owned());
+        }
     }
     builder.set_prefix(String::new());
-    builder.push("mean", "Mean", probabilities, vec![]);
     let floor = builder.initializer("floor", &Array { shape: vec![], values: vec![1e-37] });
-    builder.push("bounded", "Max", vec![builder.value().to_owned(), floor], vec![]);
-    builder.push(LOGITS, "Log", vec![builder.value().to_owned()], vec![]);
-    let (architecture, _) = members[0];
-    let outputs = architecture.heads().map(|(head, range)| architecture.output_shape(head, &range));
-    let outputs: Vec<_> = outputs.map(|shape| (LOGITS.to_owned(), shape)).collect();
-    builder.finish(name, architecture, &outputs)
+    let mut outputs = Vec::new();
+    for (of_head, (head, range)) in probabilities.into_iter().zip(first.heads()) {
+        builder.push(&format!("{}.mean", head.output), "Mean", of_head, vec![]);
+        let mean = builder.value().to_owned();
+        builder.push(&format!("{}.bounded", head.output), "Max", vec![mean, floor.clone()], vec![]);
+        builder.push(&head.output, "Log", vec![builder.value().to_owned()], vec![]);
+        outputs.push((head.output.clone(), first.output_shape(head, &range)));
+    }
+    builder.finish(name, first, &outputs)
 }

@@ -9,7 +9,7 @@ mod layer;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Emotion, Preprocessing};
+use crate::{Emotion, LabelSet, Preprocessing};
 
 pub use architecture::{Architecture, HeadSpec, ParameterSpec, Step};
 pub use layer::{LayerSpec, Padding, Shape};
@@ -56,16 +56,33 @@ pub enum SpecError {
 }
 
 /// Name of an emotion network's output in the ONNX graph. It is not part of the JSON.
-pub const LOGITS: &str = "logits";
+pub const fn logits(set: LabelSet) -> &'static str {
+    match set {
+        LabelSet::Fer2013 => "logits",
+        LabelSet::FerPlus => "logits_ferplus",
+    }
+}
 
 /// An emotion network: how a face becomes its input, and the layers that lead to one logit for each label. The softmax
 /// is not part of it.
+///
+/// A network that learned two label sets has a head for each on top of the same layers. Without `heads` in the JSON, the layers
+/// end in the logits of FER-2013's labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkSpec {
     name: String,
     preprocessing: Preprocessing,
     labels: Vec<Emotion>,
+    label_sets: Vec<LabelSet>,
     architecture: Architecture,
+}
+
+/// Layers that lead from the trunk to the logits of a label set.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabelHead {
+    label_set: LabelSet,
+    layers: Vec<LayerSpec>,
 }
 
 /// The fields of the file, before the check. Layers stay JSON at first, so that an error can name the layer's number.
@@ -77,6 +94,8 @@ struct NetworkFields {
     preprocessing: Preprocessing,
     labels: Vec<Emotion>,
     layers: Vec<serde_json::Value>,
+    #[serde(default)]
+    heads: Vec<LabelHead>,
 }
 
 impl<'de> Deserialize<'de> for NetworkSpec {
@@ -94,10 +113,20 @@ impl Serialize for NetworkSpec {
             preprocessing: Preprocessing,
             labels: &'a [Emotion],
             layers: &'a [LayerSpec],
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            heads: Vec<LabelHead>,
         }
-        let Self { name, preprocessing, labels, architecture } = self;
+        let Self { name, preprocessing, labels, label_sets, architecture } = self;
         let (input, layers) = (architecture.input(), architecture.layers());
-        Fields { name, input, preprocessing: *preprocessing, labels, layers }.serialize(serializer)
+        let heads = label_sets.iter().zip(architecture.heads());
+        let mut heads: Vec<LabelHead> = heads
+            .map(|(&label_set, (head, _))| LabelHead { label_set, layers: head.layers.clone() })
+            .collect();
+        if matches!(heads.as_slice(), [LabelHead { label_set: LabelSet::Fer2013, layers }] if layers.is_empty())
+        {
+            heads.clear();
+        }
+        Fields { name, input, preprocessing: *preprocessing, labels, layers, heads }.serialize(serializer)
     }
 }
 
@@ -111,7 +140,7 @@ impl NetworkSpec {
     }
 
     fn from_fields(fields: NetworkFields) -> Result<Self, SpecError> {
-        let NetworkFields { name, input, preprocessing, labels, layers } = fields;
+        let NetworkFields { name, input, preprocessing, labels, layers, mut heads } = fields;
         let layers = layers
             .into_iter()
             .enumerate()
@@ -120,9 +149,18 @@ impl NetworkSpec {
                     .map_err(|e| SpecError::LayerJson { index, message: e.to_string() })
             })
             .collect::<Result<_, _>>()?;
-        let logits = HeadSpec { output: LOGITS.to_owned(), softmax: false, from: None, layers: Vec::new() };
-        let architecture = Architecture::new(input, layers, vec![logits])?;
-        let spec = Self { name, preprocessing, labels, architecture };
+        if heads.is_empty() {
+            heads.push(LabelHead { label_set: LabelSet::Fer2013, layers: Vec::new() });
+        }
+        let label_sets = heads.iter().map(|head| head.label_set).collect();
+        let heads = heads.into_iter().map(|LabelHead { label_set, layers }| HeadSpec {
+            output: logits(label_set).to_owned(),
+            softmax: false,
+            from: None,
+            layers,
+        });
+        let architecture = Architecture::new(input, layers, heads.collect())?;
+        let spec = Self { name, preprocessing, labels, label_sets, architecture };
         spec.check()?;
         Ok(spec)
     }
@@ -137,20 +175,21 @@ impl NetworkSpec {
             return field(format!("label '{label}' is given twice"));
         }
         let steps = self.architecture.steps();
-        match steps.last().map(|step| step.output) {
-            Some(Shape::Vector(units)) if units == self.labels.len() => Ok(()),
-            last => {
-                let index = steps.len().saturating_sub(1);
-                let found = last.map_or("nothing".to_owned(), |shape| shape.to_string());
-                let kind = steps.last().map_or("missing", |step| step.layer.kind());
+        for (head, range) in self.architecture.heads() {
+            let shape = self.architecture.output_shape(head, &range);
+            if shape != Shape::Vector(self.labels.len()) {
+                // A head without layers has the trunk's last one.
+                let end = if range.is_empty() { self.architecture.layers().len() } else { range.end };
+                let index = end.saturating_sub(1);
+                let kind = steps.get(index).map_or("missing", |step| step.layer.kind());
                 let message = format!(
-                    "the head gives {found}, but there are {} labels; expected a dense layer with {} units",
-                    self.labels.len(),
-                    self.labels.len()
+                    "the head gives {shape}, but there are {count} labels; expected a dense layer with {count} units",
+                    count = self.labels.len()
                 );
-                Err(SpecError::Layer { index, kind, message })
+                return Err(SpecError::Layer { index, kind, message });
             }
         }
+        Ok(())
     }
 
     /// The network's name.
@@ -177,6 +216,11 @@ impl NetworkSpec {
     pub fn labels(&self) -> &[Emotion] {
         &self.labels
     }
+
+    /// The label set of each head, in the order of the architecture's heads; at least one.
+    pub fn label_sets(&self) -> &[LabelSet] {
+        &self.label_sets
+    }
 }
 
 #[cfg(test)]
@@ -191,9 +235,10 @@ mod tests {
     }
 
     /// Name, trainable and total parameters, labels, and the shape of the last image before the dense layers.
-    const SIZES: [(&str, usize, usize, usize, &str); 10] = [
+    const SIZES: [(&str, usize, usize, usize, &str); 11] = [
         ("classroom-4block", 9_009_223, 9_014_727, 7, "512×2×2"),
         ("cnn6", 2_866_631, 2_870_087, 7, "512×3×3"),
+        ("cnn6-ferplus", 2_870_222, 2_873_678, 7, "512×3×3"),
         ("cnn6-wide", 4_472_775, 4_476_743, 7, "512×3×3"),
         ("custom-11conv", 9_012_295, 9_019_719, 7, "512×2×2"),
         ("mobilenet-v2", 2_396_551, 2_430_663, 7, "1280×3×3"),
@@ -223,6 +268,29 @@ mod tests {
             let again = NetworkSpec::from_json(&serde_json::to_string(&spec).unwrap()).unwrap();
             assert_eq!(again, spec);
         }
+    }
+
+    #[test]
+    fn two_label_sets_share_a_trunk() {
+        let json = include_str!("../../../../configs/models/cnn6-ferplus.json");
+        let spec = NetworkSpec::from_json(json).unwrap();
+        assert_eq!(spec.label_sets(), LabelSet::ALL);
+        let outputs: Vec<_> = spec.architecture().heads().map(|(head, _)| head.output.clone()).collect();
+        assert_eq!(outputs, ["logits", "logits_ferplus"]);
+        // The first head has the names of the network with one head.
+        let one = NetworkSpec::from_json(CNN6).unwrap();
+        let (one, two) = (one.architecture().parameters(), spec.architecture().parameters());
+        assert_eq!(two[..one.len()], one);
+        assert_eq!(two.len(), one.len() + 2);
+        assert_eq!(NetworkSpec::from_json(&serde_json::to_string(&spec).unwrap()).unwrap(), spec);
+        let refusal = |from: &str, to: &str| {
+            NetworkSpec::from_json(&json.replacen(from, to, 1)).unwrap_err().to_string()
+        };
+        assert!(refusal("\"ferplus\"", "\"fer2013\"").contains("output 'logits' is given twice"));
+        assert!(refusal("\"ferplus\"", "\"affectnet\"").contains("affectnet"));
+        let wide = json.replacen("units\": 7", "units\": 8", 1);
+        let wide = NetworkSpec::from_json(&wide).unwrap_err().to_string();
+        assert!(wide.contains("gives 8, but there are 7 labels"), "{wide}");
     }
 
     #[test]

@@ -257,6 +257,8 @@ async fn patiently(service: &Service, photo: web::Bytes) -> Result<Analysis, Api
 struct ModelAnswer {
     /// Name of the emotion bundle.
     name: String,
+    /// Labels that the answers follow: `fer2013` or `ferplus`.
+    labels: &'static str,
     /// Inference engine: `tract` or `onnxruntime`.
     engine: &'static str,
     /// The engine in words for people.
@@ -289,6 +291,7 @@ struct GroupReport {
 pub(super) async fn model(service: web::Data<Service>) -> HttpResponse {
     HttpResponse::Ok().json(ModelAnswer {
         name: service.bundle.name().to_owned(),
+        labels: service.bundle.head().label_set.name(),
         engine: service.engine.kind().name(),
         engine_detail: service.engine.describe(),
         version: env!("CARGO_PKG_VERSION"),

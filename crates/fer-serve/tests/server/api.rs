@@ -35,7 +35,7 @@ fn a_photo_is_answered_as_documented() {
     assert_eq!(keys(&json["mood"]), ["dominant_emotion", "faces", "mean"]);
     assert_eq!(keys(&json["mood"]["mean"]), emotions);
     assert_eq!(keys(&json["timing_ms"]), ["decode", "detect", "classify", "total"]);
-    assert_eq!(json["model"], json!({"name": "cnn6", "engine": "tract"}));
+    assert_eq!(json["model"], json!({"name": "cnn6-ferplus", "engine": "tract"}));
     let empty = std::fs::read_dir(server.folder.path()).unwrap().next().is_none();
     assert!(empty, "the server wrote a file");
 }
@@ -205,7 +205,8 @@ fn the_page_and_what_it_needs() {
         "the page loads something from elsewhere"
     );
     let model = server.get("/v1/model").json;
-    assert_eq!((&model["name"], &model["engine"]), (&json!("cnn6"), &json!("tract")));
+    assert_eq!((&model["name"], &model["engine"]), (&json!("cnn6-ferplus"), &json!("tract")));
+    assert_eq!(model["labels"], model["bundle"]["heads"][0]["label_set"]);
     assert_eq!(model["bundle"]["network"]["labels"].as_array().unwrap().len(), 7);
     assert!(model["bundle"]["network"]["layers"].as_array().unwrap().len() > 20);
 }

@@ -6,13 +6,13 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use fer_dataset::{Dataset, Sample};
 use fer_image::CropRule;
-use fer_model::Bundle;
+use fer_model::{Bundle, LabelSet};
 use fer_train::evaluation::detected::{self, DetectedScore, TILTS};
 use fer_train::evaluation::evaluate::{self, Evaluation, PicturesScore};
 use fer_train::evaluation::metrics::Metrics;
 use fer_train::evaluation::pictures::{self, Part, Pictures};
 use fer_train::evaluation::scorer::Scorer;
-use fer_train::evaluation::test_set::TestSet;
+use fer_train::evaluation::test_set::{TestSet, labelled_by};
 use fer_train::open_bundle;
 use fer_train::report::evaluation as report;
 use fer_train::training::shards::Shards;
@@ -28,6 +28,12 @@ pub(crate) struct EvaluateArgs {
     /// FER-2013 CSV.
     #[arg(long, default_value = "datasets/fer2013.csv")]
     data: PathBuf,
+    /// Labels that count, and the head that is scored: `fer2013` or `ferplus` [default: the bundle's].
+    #[arg(long, value_name = "NAME")]
+    labels: Option<LabelSet>,
+    /// FER+ votes (fer2013new.csv). With the labels of FER+, a face counts if more than half of its votes are for one emotion.
+    #[arg(long, value_name = "FILE", conflicts_with = "faces")]
+    votes: Option<PathBuf>,
     /// Split to score on.
     #[arg(long, value_enum, required_unless_present = "faces")]
     split: Option<SplitArg>,
@@ -96,7 +102,7 @@ enum SplitArg {
 }
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
-    let bundle = open_bundle(&args.bundle)?;
+    let bundle = open_bundle(&args.bundle)?.with_labels(args.labels)?;
     let Faces { test, samples, pictures, failures } = Faces::read(args, &bundle)?;
     let out = args.out.clone().unwrap_or_else(|| report::default_folder(&args.bundle, &bundle, test));
     let compute = args.compute.open()?;
@@ -143,8 +149,22 @@ impl Faces {
             Some(SplitArg::Private) => TestSet::Private,
             _ => TestSet::Public,
         };
-        let samples = test.rows(Dataset::read(&args.data)?.only(bundle.network().labels()));
-        ensure!(!samples.is_empty(), "{} has no {} test rows", args.data.display(), test.name());
+        let set = bundle.head().label_set;
+        ensure!(
+            set == LabelSet::Fer2013 || args.votes.is_some(),
+            "the labels of FER+ are the majorities of its votes: name their file with --votes, or score on FER-2013's labels with \
+             --labels fer2013"
+        );
+        let labels = bundle.network().labels();
+        let mut samples =
+            labelled_by(set, test.rows(Dataset::read_with_votes(&args.data, args.votes.as_deref())?));
+        samples.retain(|sample| labels.contains(&sample.label));
+        ensure!(
+            !samples.is_empty(),
+            "{} has no {} test rows with labels of {set}",
+            args.data.display(),
+            test.name()
+        );
         Ok(Self { test, samples, pictures: None, failures: Vec::new() })
     }
 
@@ -180,8 +200,9 @@ fn print(evaluation: &Evaluation) {
         );
     }
     println!(
-        "{}: {} of {} faces {}",
+        "{} by the labels of {}: {} of {} faces {}",
         evaluation.split,
+        evaluation.label_set,
         percent(metrics.accuracy),
         metrics.samples,
         interval(metrics.accuracy_interval)

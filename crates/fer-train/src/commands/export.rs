@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use fer_model::LabelSet;
 use fer_train::export::bundle::{self, Format};
 use fer_train::open_bundle;
 
@@ -18,6 +19,10 @@ pub(crate) struct ExportArgs {
     /// The file, or the new bundle's folder.
     #[arg(long)]
     out: PathBuf,
+    /// Labels whose head answers first in an exported bundle, or whose logits the check of a graph compares: `fer2013` or
+    /// `ferplus` [default: the bundle's].
+    #[arg(long, value_name = "NAME")]
+    labels: Option<LabelSet>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -25,7 +30,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormatArg {
-    /// The ONNX graph that the server runs, with the input `input` and the output `logits`.
+    /// The ONNX graph that the server runs, with the input `input` and the outputs `logits` and `logits_ferplus`, or one of them.
     Onnx,
     /// The same bundle with 32-bit weights.
     Bundle,
@@ -42,7 +47,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         FormatArg::BundleF16 => Format::BundleF16,
         FormatArg::Keras => Format::Keras,
     };
-    let difference = bundle::export(&open_bundle(&args.bundle)?, format, &args.out)?;
+    let difference =
+        bundle::export(&open_bundle(&args.bundle)?.with_labels(args.labels)?, format, &args.out)?;
     if args.json {
         let format = args.format.to_possible_value().map(|value| value.get_name().to_owned());
         let report =

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fer_engine::Engine;
 use fer_model::file::write_atomically;
-use fer_model::{Classifier, Emotion};
+use fer_model::{Classifier, Emotion, LabelSet};
 use fer_train::evaluation::predict::{self, Prediction};
 use fer_train::open_bundle;
 
@@ -24,6 +24,9 @@ pub(crate) struct PredictArgs {
     /// Folder with model.json and weights.safetensors.
     #[arg(long, default_value = DEFAULT_BUNDLE)]
     bundle: PathBuf,
+    /// Labels that the answers follow: `fer2013` or `ferplus` [default: the bundle's].
+    #[arg(long, value_name = "NAME")]
+    labels: Option<LabelSet>,
     /// Format of the output.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -46,7 +49,7 @@ enum Format {
 }
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
-    let bundle = open_bundle(&args.bundle)?;
+    let bundle = open_bundle(&args.bundle)?.with_labels(args.labels)?;
     let mut classifier = Classifier::new(&Engine::tract(), &bundle)?;
     let predictions = predict::predict_all(&mut classifier, &predict::find(&args.faces)?);
     let text = match if args.json { Format::Json } else { args.format } {

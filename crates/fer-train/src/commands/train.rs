@@ -18,16 +18,17 @@ pub(crate) struct TrainArgs {
     /// Architecture; overrides `model` of the configuration.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// Weights to start from: weights.safetensors of a bundle with the same network, or torchvision's mobilenet_v2 saved as
-    /// safetensors, without its head; overrides `init_from` of the configuration.
+    /// Weights to start from: weights.safetensors of a bundle with the same network, of which heads may be missing, or
+    /// torchvision's mobilenet_v2 saved as safetensors, without its head; overrides `init_from` of the configuration.
     #[arg(long)]
     init_from: Option<PathBuf>,
     /// FER-2013 CSV; overrides `data` of the configuration.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// FER+ votes (fer2013new.csv), which replace the labels of the training rows; overrides `labels` of the configuration.
+    /// FER+ votes (fer2013new.csv): what the head of a network for FER+ learns. A network without such a head learns them in place
+    /// of the labels; overrides `votes` of the configuration.
     #[arg(long)]
-    labels: Option<PathBuf>,
+    votes: Option<PathBuf>,
     /// Passes over the training rows; overrides `epochs` of the configuration.
     #[arg(long)]
     epochs: Option<usize>,
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let mut config = TrainingConfig::read(&args.config, &args.set)?;
     override_with(&mut config.model, args.model.as_ref());
     config.init_from = args.init_from.clone().or(config.init_from);
-    config.labels = args.labels.clone().or(config.labels);
+    config.votes = args.votes.clone().or(config.votes);
     override_with(&mut config.data, args.data.as_ref());
     override_with(&mut config.epochs, args.epochs.as_ref());
     override_with(&mut config.batch_size, args.batch_size.as_ref());

@@ -39,7 +39,7 @@ impl Batches<'_> {
         let preprocessing = self.spec.preprocessing();
         let mut batch = MiniBatch {
             pixels: Vec::with_capacity(rows.len() * channels * height * width),
-            targets: Vec::with_capacity(rows.len() * self.spec.labels().len()),
+            targets: Vec::with_capacity(rows.len() * self.spec.labels().len() * self.spec.label_sets().len()),
         };
         let face = |row: usize| {
             let seed = mix([self.config.seed, epoch as u64, row as u64]);

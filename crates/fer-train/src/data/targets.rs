@@ -1,21 +1,22 @@
-//! Soft targets: the label of a face or the votes on it, smoothed and weighted by class.
+//! Soft targets: the label of a face or the votes on it, for each head of a network, smoothed and weighted by class.
 
 use fer_dataset::Sample;
-use fer_model::{Emotion, NetworkSpec};
+use fer_model::{Emotion, LabelSet, NetworkSpec};
 
 use crate::training::config::ClassWeights;
 
 /// Makes the soft targets of the training rows.
 pub struct Targets {
     labels: Vec<Emotion>,
+    label_sets: Vec<LabelSet>,
     smoothing: f32,
     /// Factor on the loss of each label.
     weights: Vec<f32>,
 }
 
 impl Targets {
-    /// `smoothing` is the probability mass that is spread evenly over the labels; the frequencies of the classes are counted
-    /// in `training`.
+    /// `smoothing` is the probability mass of a label that is spread evenly over all labels; the frequencies of the classes are
+    /// counted in `training`.
     pub fn new(
         spec: &NetworkSpec,
         smoothing: f64,
@@ -34,24 +35,41 @@ impl Targets {
                 labels.iter().map(|emotion| each.get(emotion).map_or(1.0, |&weight| weight as f32)).collect()
             }
         };
-        Self { labels, smoothing: smoothing as f32, weights }
+        let label_sets = spec.label_sets().to_vec();
+        Self { labels, label_sets, smoothing: smoothing as f32, weights }
     }
 
-    /// The soft target of a sample, one value for each label of the network.
+    /// The soft targets of a sample: for each head one value for each label, which sum to 1 before the class weights. A head for
+    /// FER+ gets only zeros if the sample has no votes, so that it does not learn from it.
+    ///
+    /// A network whose only head is for FER-2013's labels learns the votes in their place if there are any.
     pub fn row(&self, sample: &Sample) -> Vec<f32> {
-        let vote = |emotion: Emotion| match sample.votes {
-            Some(votes) => votes[emotion.index()],
-            None => f32::from(u8::from(sample.label == emotion)),
-        };
-        // Votes for emotions that are not among the labels do not count.
-        let sum: f32 = self.labels.iter().map(|&emotion| vote(emotion)).sum();
-        let floor = self.smoothing / self.labels.len() as f32;
-        let weighted = self.labels.iter().zip(&self.weights).map(|(&emotion, weight)| {
-            let target =
-                if sum > 0.0 { vote(emotion) / sum } else { f32::from(u8::from(sample.label == emotion)) };
-            weight * (floor + (1.0 - self.smoothing) * target)
+        let label = || self.labels.iter().map(|&emotion| self.smoothed(sample.label == emotion)).collect();
+        let heads = self.label_sets.iter().map(|set| match (set, sample.votes) {
+            (LabelSet::Fer2013, Some(votes)) if self.label_sets.len() == 1 => {
+                self.votes(&votes).unwrap_or_else(label)
+            }
+            (LabelSet::Fer2013, _) => label(),
+            (LabelSet::FerPlus, votes) => {
+                votes.and_then(|votes| self.votes(&votes)).unwrap_or_else(|| vec![0.0; self.labels.len()])
+            }
         });
-        weighted.collect()
+        let heads: Vec<Vec<f32>> = heads.collect();
+        heads
+            .iter()
+            .flat_map(|head| head.iter().zip(&self.weights).map(|(target, weight)| target * weight))
+            .collect()
+    }
+
+    fn smoothed(&self, is_label: bool) -> f32 {
+        self.smoothing / self.labels.len() as f32 + (1.0 - self.smoothing) * f32::from(u8::from(is_label))
+    }
+
+    /// The votes among the network's labels; `None` if all of them are for others.
+    fn votes(&self, votes: &[f32; Emotion::COUNT]) -> Option<Vec<f32>> {
+        let of = |emotion: &Emotion| votes[emotion.index()];
+        let sum: f32 = self.labels.iter().map(of).sum();
+        (sum > 0.0).then(|| self.labels.iter().map(|emotion| of(emotion) / sum).collect())
     }
 }
 
@@ -89,6 +107,21 @@ mod tests {
             Targets::new(&spec(SHALLOW), 0.0, None, &[]).row(&disgusted),
             [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
         );
+    }
+
+    #[test]
+    fn each_head_has_the_targets_of_its_label_set() {
+        let both = spec(include_str!("../../../../configs/models/cnn6-ferplus.json"));
+        let targets = Targets::new(&both, 0.14, None, &[]);
+        let voted = targets.row(&sample(Emotion::Happy, Some([0.25, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0])));
+        assert!(
+            voted[..7]
+                .iter()
+                .zip([0.02, 0.02, 0.02, 0.88, 0.02, 0.02, 0.02])
+                .all(|(a, b)| (a - b).abs() < 1e-6)
+        );
+        assert_eq!(voted[7..], [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(targets.row(&sample(Emotion::Happy, None))[7..], [0.0; 7]);
     }
 
     #[test]

@@ -253,7 +253,7 @@ mod tests {
         let weights = Weights::new(spec.architecture(), arrays.collect()).unwrap();
         let shards = Shards::new(Device::flex(), 1).unwrap();
         let network = Network::new(spec.architecture(), &weights, &Device::flex());
-        let scorer = Scorer::of_network(&shards, &spec, network);
+        let scorer = Scorer::of_network(&shards, &spec, 0, network);
         let face =
             |label, level| Sample { line: 0, label, votes: None, pixels: Box::new([level; SIDE * SIDE]) };
         let samples = [

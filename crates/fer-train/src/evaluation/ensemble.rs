@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use fer_model::bundle::{BundleBuilder, MANIFEST_FILE};
+use fer_model::bundle::{BundleBuilder, HeadEntry, MANIFEST_FILE};
 use fer_model::weights::{Weights, WeightsDtype};
 use fer_model::{Bundle, FaceSpec, NetworkSpec};
 use serde::Serialize;
@@ -98,9 +98,8 @@ fn write(
         crop: face.crop,
         luma: face.luma,
         dtype: if all_half { WeightsDtype::F16 } else { WeightsDtype::F32 },
-        temperature: 1.0,
+        heads: heads(&bundles[0]),
         training: training(bundles, history),
-        scores: BTreeMap::new(),
         data_licence: licences.join("\n"),
         card: bundles[0].manifest().card.clone(),
         members,
@@ -108,6 +107,12 @@ fn write(
     .write(out)
     .with_context(|| format!("cannot write the bundle to {}", out.display()))?;
     Ok(joined)
+}
+
+/// The heads of the first bundle, in its order, without results.
+fn heads(first: &Bundle) -> Vec<HeadEntry> {
+    let heads = first.manifest().heads.iter().cloned();
+    heads.map(|head| HeadEntry { temperature: 1.0, scores: BTreeMap::new(), ..head }).collect()
 }
 
 /// The new bundle's `training`. Whoever looked at PrivateTest with a member has looked at it with the whole, so the count

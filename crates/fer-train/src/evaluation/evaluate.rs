@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fer_dataset::Sample;
-use fer_model::{Bundle, Emotion, NetworkSpec, softmax};
+use fer_model::{Bundle, Emotion, LabelSet, NetworkSpec, softmax};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ const PRIVATE_SCORINGS: &str = "private_scorings";
 pub struct Evaluation {
     /// [`TestSet::name`].
     pub split: &'static str,
+    /// Whose labels count, and which head is scored.
+    pub label_set: LabelSet,
     /// The folder of labelled pictures; `None` for a split of FER-2013.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pictures: Option<PicturesScore>,
@@ -75,14 +77,15 @@ pub struct PicturesScore {
 
 /// Scores a bundle on the samples of a test set.
 ///
-/// With `fit`, the temperature is fitted to the samples; without, it is the bundle's.
+/// With `fit`, the temperature is fitted to the samples: to their labels, or for FER+ to the votes on them, which say how far people
+/// agree. Without, it is the head's.
 pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sample], fit: bool) -> Scored {
     let labels = scorer.spec.labels();
     let plain = view_logits(scorer, samples, Views::Plain);
     let temperature = if fit {
-        fit_temperature(&plain[0], &truth(samples, scorer.spec)) as f32
+        fit_temperature(&plain[0], &targets(samples, scorer.spec, bundle.head().label_set)) as f32
     } else {
-        bundle.manifest().temperature
+        bundle.head().temperature
     };
     let probabilities = |views: &[Vec<Vec<f32>>]| mean(views, samples.len(), f64::from(temperature));
     let metrics = |probabilities: &[Vec<f64>]| Metrics::of(probabilities, &labels_of(samples), labels);
@@ -91,6 +94,7 @@ pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sam
     let probabilities = probabilities(&plain);
     let evaluation = Evaluation {
         split: test.name(),
+        label_set: bundle.head().label_set,
         pictures: None,
         plain: metrics(&probabilities),
         accuracy_tta: flip.accuracy,
@@ -108,7 +112,7 @@ pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sam
 }
 
 /// Writes into a bundle's `model.json` what it has to keep of an evaluation: always the count of scorings on PrivateTest,
-/// and with `record` the score and the temperature.
+/// and with `record` the score and the temperature of the head.
 ///
 /// # Errors
 /// If the bundle cannot be written.
@@ -127,8 +131,10 @@ pub fn keep(
         set_private_scorings(&mut builder.training, count);
     }
     if let (true, Some(usage)) = (record, test.usage()) {
-        builder.scores.insert(usage.to_owned(), evaluation.plain.score());
-        builder.temperature = evaluation.temperature;
+        for head in builder.heads.iter_mut().filter(|head| head.label_set == evaluation.label_set) {
+            head.scores.insert(usage.to_owned(), evaluation.plain.score());
+            head.temperature = evaluation.temperature;
+        }
     }
     builder.write(folder).context("cannot note the score in the bundle")
 }
@@ -152,10 +158,19 @@ pub fn measure(scorer: &Scorer<'_>, samples: &[Sample]) -> Metrics {
     Metrics::of(&mean(&logits, samples.len(), 1.0), &labels_of(samples), scorer.spec.labels())
 }
 
-/// Each sample's label as an index into the network's labels.
-fn truth(samples: &[Sample], spec: &NetworkSpec) -> Vec<usize> {
-    let index = |sample: &Sample| spec.labels().iter().position(|label| *label == sample.label);
-    samples.iter().map(|sample| index(sample).unwrap_or(0)).collect()
+/// What people said about each sample, as probabilities of the network's labels: the votes on it for FER+, otherwise its label.
+fn targets(samples: &[Sample], spec: &NetworkSpec, set: LabelSet) -> Vec<Vec<f64>> {
+    let of_sample = |sample: &Sample| {
+        let votes = sample.votes.filter(|_| set == LabelSet::FerPlus);
+        let of_emotion = |emotion: &Emotion| match votes {
+            Some(votes) => f64::from(votes[emotion.index()]),
+            None => f64::from(u8::from(sample.label == *emotion)),
+        };
+        let values: Vec<f64> = spec.labels().iter().map(of_emotion).collect();
+        let sum: f64 = values.iter().sum();
+        values.iter().map(|value| value / sum).collect()
+    };
+    samples.iter().map(of_sample).collect()
 }
 
 fn labels_of(samples: &[Sample]) -> Vec<Emotion> {

@@ -148,12 +148,18 @@ pub fn wilson(right: usize, of: usize) -> [f64; 2] {
 
 /// The temperature between 0.05 and 20 with the lowest cross-entropy (Guo et al. 2017).
 ///
-/// Golden-section search over the logarithm of the temperature, in which the loss has a single minimum. `truth` has the index
-/// of the right label for each row of `logits`.
-pub fn fit_temperature(logits: &[Vec<f32>], truth: &[usize]) -> f64 {
+/// Golden-section search over the logarithm of the temperature, in which the loss has a single minimum.
+///
+/// # Shapes
+/// - logits: `[faces, labels]`
+/// - targets: `[faces, labels]`, probabilities
+pub fn fit_temperature(logits: &[Vec<f32>], targets: &[Vec<f64>]) -> f64 {
+    let of_face = |row: &[f32], target: &[f64], temperature: f64| -> f64 {
+        let probabilities = softmax(row, temperature);
+        probabilities.iter().zip(target).map(|(p, target)| -target * p.max(f64::MIN_POSITIVE).ln()).sum()
+    };
     let loss = |log: f64| -> f64 {
-        let rows = logits.iter().zip(truth);
-        rows.map(|(row, &own)| -softmax(row, log.exp())[own].max(f64::MIN_POSITIVE).ln()).sum()
+        logits.iter().zip(targets).map(|(row, target)| of_face(row, target, log.exp())).sum()
     };
     let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
     let (mut low, mut high) = (0.05_f64.ln(), 20.0_f64.ln());
@@ -203,14 +209,18 @@ mod tests {
     /// The logits are three times too large for how often they are right.
     #[test]
     fn the_temperature_is_found() {
-        let (mut logits, mut truth) = (Vec::new(), Vec::new());
+        let (mut logits, mut targets, mut soft) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..1000 {
             let margin = (i % 10) as f32 / 3.0;
             let right = 1.0 / (1.0 + (-f64::from(margin)).exp());
             logits.push(vec![3.0 * margin, 0.0]);
-            truth.push(usize::from(((i / 10) as f64 + 0.5) / 100.0 >= right));
+            let is_right = ((i / 10) as f64 + 0.5) / 100.0 < right;
+            targets.push(if is_right { vec![1.0, 0.0] } else { vec![0.0, 1.0] });
+            soft.push(vec![right, 1.0 - right]);
         }
-        let temperature = fit_temperature(&logits, &truth);
-        assert!((temperature - 3.0).abs() < 0.1, "{temperature}");
+        for targets in [targets, soft] {
+            let temperature = fit_temperature(&logits, &targets);
+            assert!((temperature - 3.0).abs() < 0.1, "{temperature}");
+        }
     }
 }

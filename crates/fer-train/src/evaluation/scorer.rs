@@ -10,23 +10,25 @@ use crate::training::shards::Shards;
 /// One network or an ensemble, ready to compute logits.
 pub struct Scorer<'a> {
     shards: &'a Shards,
-    /// Spec of the first network; input, preprocessing and labels are those of all members.
+    /// Spec of the first network; input, preprocessing, labels and heads are those of all members.
     pub spec: &'a NetworkSpec,
+    /// Number of the head that is scored.
+    head: usize,
     members: Vec<Network>,
 }
 
 impl<'a> Scorer<'a> {
-    /// Scores with one network, which must be on the plain (not the autodiff) device.
-    pub fn of_network(shards: &'a Shards, spec: &'a NetworkSpec, network: Network) -> Self {
-        Self { shards, spec, members: vec![network] }
+    /// Scores with a head of one network, which must be on the plain (not the autodiff) device.
+    pub fn of_network(shards: &'a Shards, spec: &'a NetworkSpec, head: usize, network: Network) -> Self {
+        Self { shards, spec, head, members: vec![network] }
     }
 
-    /// Scores with all networks of a bundle.
+    /// Scores with all networks of a bundle, by its answering head.
     pub fn of_bundle(shards: &'a Shards, bundle: &'a Bundle, device: &Device) -> Self {
         let members = bundle.members();
         let members =
             members.map(|(spec, weights)| Network::new(spec.architecture(), weights, device)).collect();
-        Self { shards, spec: bundle.network(), members }
+        Self { shards, spec: bundle.network(), head: bundle.head_of_network(), members }
     }
 
     /// Logits of `samples` faces, `[samples, labels]`. `fetch` returns the preprocessed pixels of a range of the faces.
@@ -35,7 +37,7 @@ impl<'a> Scorer<'a> {
         samples: usize,
         fetch: impl Fn(std::ops::Range<usize>) -> Vec<f32> + Sync,
     ) -> Vec<Vec<f32>> {
-        let of_member = |network| self.shards.logits(network, self.spec, samples, &fetch);
+        let of_member = |network| self.shards.logits(network, self.spec, self.head, samples, &fetch);
         let mut members: Vec<_> = self.members.iter().map(of_member).collect();
         if members.len() == 1 {
             return members.swap_remove(0);

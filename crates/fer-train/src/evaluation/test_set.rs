@@ -1,6 +1,7 @@
 //! What bundles are scored on: the two test splits of FER-2013, and labelled pictures.
 
 use fer_dataset::{Dataset, Sample};
+use fer_model::LabelSet;
 
 /// The faces that a bundle is scored on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,4 +41,11 @@ impl TestSet {
             Self::Pictures => Vec::new(),
         }
     }
+}
+
+/// The samples with the labels of a label set. Those without one, because the votes of FER+ have no majority, are left out.
+pub fn labelled_by(set: LabelSet, samples: Vec<Sample>) -> Vec<Sample> {
+    let labelled =
+        samples.into_iter().filter_map(|sample| Some(Sample { label: sample.label_of(set)?, ..sample }));
+    labelled.collect()
 }

@@ -9,7 +9,7 @@ use fer_engine::{Engine, Tensor};
 use fer_model::Bundle;
 use fer_model::bundle::BundleBuilder;
 use fer_model::file::write_atomically;
-use fer_model::spec::{InputSpec, LOGITS};
+use fer_model::spec::InputSpec;
 use fer_model::weights::WeightsDtype;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -30,11 +30,11 @@ const MAX_HALF_ROUNDING: f32 = 0.05;
 /// The forms in which a bundle can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The ONNX graph that the server runs, with the input `input` and the output `logits`.
+    /// The ONNX graph that the server runs, with the input `input` and the outputs `logits` and `logits_ferplus`, or one of them.
     Onnx,
-    /// The same bundle with 32-bit weights.
+    /// The same bundle with 32-bit weights. The answering head becomes the first one.
     Bundle,
-    /// The same bundle with 16-bit weights.
+    /// The same with 16-bit weights.
     BundleF16,
     /// The layers as the JSON that Keras's `model_from_json` reads, without weights.
     Keras,
@@ -60,6 +60,11 @@ pub fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<Option<f32>
         Format::Keras => {
             let single = bundle.members().len() == 1;
             ensure!(single, "{} is an ensemble; Keras's JSON describes a single network", bundle.name());
+            ensure!(
+                bundle.network().label_sets().len() == 1,
+                "{} has several heads; Keras's JSON is written for networks with one",
+                bundle.name()
+            );
             write(out, &serde_json::to_vec(&keras::model(bundle.network()))?)?;
             Ok(None)
         }
@@ -69,7 +74,9 @@ pub fn export(bundle: &Bundle, format: Format, out: &Path) -> Result<Option<f32>
 }
 
 fn write_bundle(bundle: &Bundle, dtype: WeightsDtype, max_difference: f32, out: &Path) -> Result<f32> {
-    BundleBuilder { dtype, ..bundle.to_builder() }.write(out).context("cannot write the bundle")?;
+    let mut builder = BundleBuilder { dtype, ..bundle.to_builder() };
+    builder.heads.sort_by_key(|head| head.label_set != bundle.head().label_set);
+    builder.write(out).context("cannot write the bundle")?;
     let difference = difference(&logits(&crate::open::open_bundle(out)?)?, &logits(bundle)?);
     ensure!(difference <= max_difference, "the new bundle's logits differ by {difference}");
     Ok(difference)
@@ -100,7 +107,7 @@ fn logits_of_graph(graph: &[u8], bundle: &Bundle) -> Result<Vec<f32>> {
     let input = bundle.network().input();
     let samples = Tensor::new([SAMPLES, input.channels, input.height, input.width], samples(input))?;
     let mut outputs = Engine::tract().open(graph)?.run(&samples)?;
-    Ok(outputs.take(LOGITS)?.data().to_vec())
+    Ok(outputs.take(&bundle.head().output)?.data().to_vec())
 }
 
 /// The largest difference; infinite if the logits cannot be compared.

@@ -249,6 +249,9 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/models");
         for entry in std::fs::read_dir(folder).unwrap() {
             let spec = spec(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+            if spec.label_sets().len() > 1 {
+                continue;
+            }
             let (output, parameters) = replay(&model(&spec));
             assert_eq!(output, [spec.labels().len()], "{}", spec.name());
             assert_eq!(parameters, spec.architecture().total_parameters(), "{}", spec.name());

@@ -297,6 +297,7 @@ mod tests {
             training_loss: 2.0 / epoch as f64,
             training_accuracy: 0.5,
             validation_accuracy: 0.1 * epoch as f64,
+            head_accuracies: std::collections::BTreeMap::new(),
             validation_loss: 1.9,
             learning_rate: 0.1,
             images_per_second: 100.0,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fer_dataset::Sample;
-use fer_model::Bundle;
+use fer_model::{Bundle, LabelSet};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
@@ -22,13 +22,16 @@ const ACROSS: usize = 8;
 
 const JSON_FILE: &str = "evaluation.json";
 
-/// The folder of a report whose place the user did not choose: `evaluation-<test set>` below `runs/<run>`.
+/// The folder of a report whose place the user did not choose: `evaluation-<test set>` below `runs/<run>`, with `-ferplus` for its labels.
 ///
 /// A run is named by the folder of its bundle, because runs of several seeds share the name of their network. If the
 /// folder already holds the report of another bundle, the first free number is appended, so that no report is lost.
 pub fn default_folder(bundle_folder: &Path, bundle: &Bundle, test: TestSet) -> PathBuf {
     let run = Path::new("runs").join(run_name(bundle_folder).unwrap_or_else(|| bundle.name().to_owned()));
-    let name = format!("evaluation-{}", test.name());
+    let name = match bundle.head().label_set {
+        LabelSet::Fer2013 => format!("evaluation-{}", test.name()),
+        LabelSet::FerPlus => format!("evaluation-{}-ferplus", test.name()),
+    };
     let usable =
         |folder: &PathBuf| !folder.exists() || is_report_of(folder, &bundle.manifest().weights.sha256);
     let mut folder = run.join(&name);

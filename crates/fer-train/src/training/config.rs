@@ -29,9 +29,10 @@ pub struct TrainingConfig {
     /// FER-2013.
     #[serde(default, deserialize_with = "crop_with_defaults")]
     pub crop: CropRule,
-    /// FER+ votes, one row for each row of the data. They replace the labels of the training rows as soft targets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<PathBuf>,
+    /// FER+ votes, one row for each row of the data: the soft targets of a network's head for them. A network without such a head
+    /// learns them in place of the labels.
+    #[serde(default, alias = "labels", skip_serializing_if = "Option::is_none")]
+    pub votes: Option<PathBuf>,
     /// A bundle whose probabilities become part of the soft targets of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Teacher>,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use fer_dataset::{Dataset, Sample};
-use fer_model::{Emotion, NetworkSpec};
+use fer_model::{Emotion, LabelSet, NetworkSpec};
 
 use crate::data::{audit, split};
 use crate::training::config::{TrainingConfig, Validation};
@@ -24,11 +24,21 @@ impl TrainingData {
     /// Reads the rows that a configuration names, for the labels of a network.
     ///
     /// # Errors
-    /// If the data cannot be read, if there are no validation rows, if one of the labels does not occur, or if there are
-    /// fewer training rows than a mini-batch has.
+    /// If the data cannot be read, if there are no validation rows, if one of the labels does not occur, if the network learns
+    /// FER+ and its votes are not given, or if there are fewer training rows than a mini-batch has.
     pub fn read(config: &TrainingConfig, spec: &NetworkSpec) -> Result<Self> {
+        let learns_votes = spec.label_sets().contains(&LabelSet::FerPlus);
+        ensure!(
+            config.votes.is_some() || !learns_votes,
+            "{} learns the labels of FER+; name the file of its votes with --votes",
+            spec.name()
+        );
         let mut dataset =
-            Dataset::read_with_votes(&config.data, config.labels.as_deref())?.only(spec.labels());
+            Dataset::read_with_votes(&config.data, config.votes.as_deref())?.only(spec.labels());
+        if config.votes.is_some() && !learns_votes {
+            // The votes replace the labels, so rows without them teach nothing.
+            dataset.training.retain(|sample| sample.votes.is_some());
+        }
         let copies_left_out = config.leave_out_copies.then(|| leave_out_copies(&mut dataset));
         let (validation, training) = match config.validation {
             Validation::PublicTest => (dataset.public, dataset.training),

@@ -17,7 +17,7 @@ use crate::training::teacher::Teacher;
 /// Opens the bundle of a teacher.
 ///
 /// # Errors
-/// If it is not a bundle, or has other labels than the network.
+/// If it is not a bundle, if it has other labels than the network, or if one of them has several heads.
 pub fn open_teacher(teacher: &Teacher, spec: &NetworkSpec) -> Result<Bundle> {
     let bundle = open_bundle(&teacher.bundle)?;
     ensure!(
@@ -25,6 +25,12 @@ pub fn open_teacher(teacher: &Teacher, spec: &NetworkSpec) -> Result<Bundle> {
         "the teacher {} tells other labels apart than {}",
         teacher.bundle.display(),
         spec.name()
+    );
+    ensure!(
+        bundle.network().label_sets().len() == 1 && spec.label_sets().len() == 1,
+        "{} or its teacher {} has several heads; a teacher teaches one head",
+        spec.name(),
+        teacher.bundle.display()
     );
     Ok(bundle)
 }
@@ -36,7 +42,9 @@ pub fn teach(teacher: &Teacher, bundle: &Bundle, samples: &mut [Sample], compute
     let probabilities = mean(&views, samples.len(), teacher.temperature);
     let weight = teacher.weight as f32;
     for (sample, probabilities) in samples.iter_mut().zip(probabilities) {
-        let own = sample.votes.unwrap_or_else(|| one_hot(sample.label));
+        let sum = |votes: &[f32]| votes.iter().sum::<f32>();
+        let own =
+            sample.votes.map_or_else(|| one_hot(sample.label), |votes| votes.map(|vote| vote / sum(&votes)));
         let mut targets = own.map(|own| (1.0 - weight) * own);
         for (label, probability) in bundle.network().labels().iter().zip(probabilities) {
             targets[label.index()] += weight * probability as f32;
@@ -79,7 +87,7 @@ pub fn teacher_knowledge(training: &Value, student: &TrainingConfig) -> TeacherK
     };
     // The rows of a stratified split follow from all of these.
     let split = |config: &TrainingConfig| {
-        (config.validation.clone(), config.seed, config.labels.clone(), config.leave_out_copies)
+        (config.validation.clone(), config.seed, config.votes.clone(), config.leave_out_copies)
     };
     match (&student.validation, &teacher.validation) {
         (Validation::PublicTest, Validation::PublicTest) => TeacherKnowledge::Selected,

@@ -19,7 +19,8 @@ pub struct Initial {
     pub unused: Vec<String>,
 }
 
-/// Reads a safetensors file. Tensors that it does not have are drawn by `seed`.
+/// Reads a safetensors file. A bundle's may lack heads, as if it was trained on one label set and the network is to learn two.
+/// Tensors that the file does not have are drawn by `seed`.
 ///
 /// # Errors
 /// If the file cannot be read, or if it does not fit the network.
@@ -32,8 +33,10 @@ fn parse(bytes: &[u8], spec: &NetworkSpec, seed: u64) -> Result<Initial> {
     // PyTorch stores an integer counter with the running statistics, which no network here needs.
     let arrays = read_arrays(bytes, |name| !name.ends_with("num_batches_tracked"))?;
     if !arrays.keys().any(|name| name.starts_with("features.")) {
+        let mut arrays = arrays;
+        let missing = fill_in(&mut arrays, spec, seed, |name| is_of_a_head(name, spec));
         let weights = Weights::new(spec.architecture(), arrays)?;
-        return Ok(Initial { weights, missing: Vec::new(), unused: Vec::new() });
+        return Ok(Initial { weights, missing, unused: Vec::new() });
     }
     let places = torchvision_places(spec.architecture().steps());
     let place = |name: &str| {
@@ -48,14 +51,33 @@ fn parse(bytes: &[u8], spec: &NetworkSpec, seed: u64) -> Result<Initial> {
         }
     }
     ensure!(!found.is_empty(), "none of its tensors has a place in this network");
+    let missing = fill_in(&mut found, spec, seed, |_| true);
+    Ok(Initial { weights: Weights::new(spec.architecture(), found)?, missing, unused })
+}
+
+/// Adds the tensors that are not there and may be missing, drawn by `seed`. Returns their names.
+fn fill_in(
+    arrays: &mut Arrays,
+    spec: &NetworkSpec,
+    seed: u64,
+    may_be_missing: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let mut missing = Vec::new();
     for (name, fresh) in Weights::init(spec.architecture(), seed).iter() {
-        if !found.contains_key(name) {
+        if !arrays.contains_key(name) && may_be_missing(name) {
             missing.push(name.to_owned());
-            found.insert(name.to_owned(), fresh.clone());
+            arrays.insert(name.to_owned(), fresh.clone());
         }
     }
-    Ok(Initial { weights: Weights::new(spec.architecture(), found)?, missing, unused })
+    missing
+}
+
+/// Whether a tensor belongs to a layer of a head, and not to the trunk.
+fn is_of_a_head(tensor: &str, spec: &NetworkSpec) -> bool {
+    let architecture = spec.architecture();
+    architecture.steps()[architecture.layers().len()..]
+        .iter()
+        .any(|step| tensor.strip_prefix(&step.name).is_some_and(|role| role.starts_with('.')))
 }
 
 /// Maps the layer names of torchvision's `mobilenet_v2` to ours. Each of its `features` is a convolution with batch norm and

@@ -217,6 +217,7 @@ mod tests {
             training_loss: 2.0 / epoch as f64,
             training_accuracy: 0.2 * epoch as f64,
             validation_accuracy: 0.15 * epoch as f64,
+            head_accuracies: std::collections::BTreeMap::new(),
             validation_loss: 1.9 / epoch as f64,
             learning_rate: 0.1,
             images_per_second: 0.0,

@@ -1,11 +1,13 @@
 //! The training loop. [`Run::step`] is one mini-batch, [`Run::epoch`] all mini-batches of an epoch in random order, and
 //! [`Run::epochs`] the whole run with its validation.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::module::Module;
 use fer_dataset::Sample;
+use fer_model::bundle::Score;
 use fer_model::weights::WeightsError;
 use fer_network::{Network, mix};
 use rand::SeedableRng;
@@ -14,6 +16,7 @@ use rand::seq::SliceRandom;
 
 use crate::data::batches::{Batches, Blend};
 use crate::evaluation::evaluate::measure;
+use crate::evaluation::metrics::Metrics;
 use crate::evaluation::scorer::Scorer;
 use crate::training::config::TrainingConfig;
 use crate::training::ema::Ema;
@@ -27,7 +30,8 @@ use crate::training::stop::Stop;
 /// A run in progress. The network itself is passed from step to step, because a step consumes it.
 pub(crate) struct Run<'a> {
     pub(crate) batches: Batches<'a>,
-    pub(crate) validation: Vec<Sample>,
+    /// The validation faces with the labels of each head.
+    pub(crate) validation: Vec<Vec<Sample>>,
     pub(crate) shards: Shards,
     pub(crate) optimizer: Optimizer,
     pub(crate) ema: Option<Ema>,
@@ -120,31 +124,46 @@ impl Run<'_> {
     fn end_epoch(&mut self, network: &Network) -> Result<()> {
         // The average of the weights is what is validated and kept, if the run keeps one.
         let kept = self.ema.as_ref().map_or_else(|| network.valid(), |ema| ema.network().clone());
-        let scorer = Scorer::of_network(&self.shards, self.batches.spec, kept.clone());
-        let measured = measure(&scorer, &self.validation);
-        let report = self.report(measured.accuracy, measured.loss);
+        let measured: Vec<Metrics> =
+            (0..self.validation.len()).map(|head| self.measure(head, &kept)).collect();
+        let report = self.report(&measured);
         let accuracy = report.validation_accuracy;
         let is_best = self.state.best().is_none_or(|best| accuracy > best.validation_accuracy);
         let history = std::mem::take(&mut self.state.history);
         self.state = RunState { epoch: report.epoch, history, ..RunState::default() };
         self.state.history.push(report.clone());
-        self.explain(self.folder.write_bundles(&kept, &measured.score(), report.epoch, is_best))?;
+        let scores: Vec<Score> = measured.iter().map(Metrics::score).collect();
+        self.explain(self.folder.write_bundles(&kept, &scores, report.epoch, is_best))?;
         self.write_checkpoint(network)?;
         self.folder.write_history(&self.state.history)?;
         let line = self.line(&report, is_best);
         self.progress.epoch(&report, &line)
     }
 
-    /// Figures of the epoch whose last step is over.
-    fn report(&self, validation_accuracy: f64, validation_loss: f64) -> EpochReport {
+    /// Scores a head of the network on the validation faces.
+    fn measure(&self, head: usize, network: &Network) -> Metrics {
+        let scorer = Scorer::of_network(&self.shards, self.batches.spec, head, network.clone());
+        measure(&scorer, &self.validation[head])
+    }
+
+    /// Figures of the epoch whose last step is over, given those of each head on the validation faces.
+    fn report(&self, measured: &[Metrics]) -> EpochReport {
+        let heads = measured.len() as f64;
+        let accuracies = measured.iter().map(|metrics| metrics.accuracy);
+        let label_sets = self.batches.spec.label_sets().iter().copied();
         let steps = self.batches.steps();
         let faces = (steps * self.batches.config.batch_size) as f64;
         EpochReport {
             epoch: self.state.epoch + 1,
             training_loss: self.state.loss / faces,
             training_accuracy: self.state.correct as f64 / faces,
-            validation_accuracy,
-            validation_loss,
+            validation_accuracy: accuracies.clone().sum::<f64>() / heads,
+            head_accuracies: if measured.len() > 1 {
+                label_sets.zip(accuracies).collect()
+            } else {
+                BTreeMap::new()
+            },
+            validation_loss: measured.iter().map(|metrics| metrics.loss).sum::<f64>() / heads,
             learning_rate: self.learning_rate(steps - 1),
             images_per_second: faces / self.state.seconds,
             data_share: self.state.data_seconds / self.state.seconds,
@@ -153,14 +172,18 @@ impl Run<'_> {
 
     fn line(&self, report: &EpochReport, is_best: bool) -> String {
         let config = self.batches.config;
+        let heads =
+            report.head_accuracies.iter().map(|(set, accuracy)| format!("{set} {:.2} %", 100.0 * accuracy));
+        let heads = heads.collect::<Vec<_>>().join(", ");
         format!(
-            "epoch {:>3}/{}  loss {:.4}  training {:.2} %  {} {:.2} %{}  {:.0} images/s",
+            "epoch {:>3}/{}  loss {:.4}  training {:.2} %  {} {:.2} %{}{}  {:.0} images/s",
             report.epoch,
             config.epochs,
             report.training_loss,
             100.0 * report.training_accuracy,
             config.validation.name(),
             100.0 * report.validation_accuracy,
+            if heads.is_empty() { heads } else { format!(" ({heads})") },
             if is_best { " (best)" } else { "" },
             report.images_per_second,
         )

@@ -5,12 +5,11 @@
 //! - `snapshots/epoch-NNN/`: after the epochs that `snapshots` of the configuration asks for
 //! - `history.json` and `curves.*`: after every epoch
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fer_image::Luma;
-use fer_model::bundle::{BundleBuilder, Score};
+use fer_model::bundle::{BundleBuilder, HeadEntry, Score};
 use fer_model::file::write_atomically;
 use fer_model::weights::{Weights, WeightsDtype};
 use fer_network::Network;
@@ -63,36 +62,39 @@ impl RunFolder {
         interval.is_some_and(|interval| epoch.is_multiple_of(interval))
     }
 
-    /// Writes the bundles of an epoch that has just ended.
+    /// Writes the bundles of an epoch that has just ended. There is a score for each head of the network.
     pub(crate) fn write_bundles(
         &self,
         network: &Network,
-        score: &Score,
+        scores: &[Score],
         epoch: usize,
         is_best: bool,
     ) -> Result<()> {
         let snapshot = self.path.join(SNAPSHOTS_FOLDER).join(format!("epoch-{epoch:03}"));
         let folders = [(is_best, self.bundle()), (self.is_snapshot(epoch), snapshot)];
         for (_, folder) in folders.into_iter().filter(|(wanted, _)| *wanted) {
-            self.write_bundle(network, score.clone(), epoch, &folder)?;
+            self.write_bundle(network, scores, epoch, &folder)?;
         }
         Ok(())
     }
 
-    fn write_bundle(&self, network: &Network, score: Score, epoch: usize, folder: &Path) -> Result<()> {
+    fn write_bundle(&self, network: &Network, scores: &[Score], epoch: usize, folder: &Path) -> Result<()> {
         let RunSettings { config, network: spec, .. } = &self.settings;
         let weights = network.weights(spec.architecture())?;
         let mut training = self.provenance.clone();
         training.insert("epoch".to_owned(), epoch.into());
+        let mut heads = HeadEntry::all(spec);
+        for (head, score) in heads.iter_mut().zip(scores) {
+            head.scores.insert(config.validation.name().to_owned(), score.clone());
+        }
         BundleBuilder {
             members: vec![(spec, &weights)],
             ensemble: None,
             crop: config.crop,
             luma: Luma::default(),
             dtype: WeightsDtype::F32,
-            temperature: 1.0,
+            heads,
             training: Value::Object(training),
-            scores: BTreeMap::from([(config.validation.name().to_owned(), score)]),
             data_licence: DATA_LICENCE.to_owned(),
             card: CARD.to_owned(),
         }

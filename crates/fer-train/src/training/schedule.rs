@@ -146,6 +146,7 @@ mod tests {
             training_loss: 0.0,
             training_accuracy: 0.0,
             validation_accuracy: 0.0,
+            head_accuracies: std::collections::BTreeMap::new(),
             validation_loss,
             learning_rate: 0.0,
             images_per_second: 0.0,

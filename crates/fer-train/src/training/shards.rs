@@ -20,15 +20,15 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub struct MiniBatch {
     /// Row-major `[samples, channels, height, width]`.
     pub pixels: Vec<f32>,
-    /// Soft targets, row-major `[samples, labels]`. The largest of a row is the label.
+    /// Soft targets, row-major `[samples, heads, labels]`. The largest of a head's is its label.
     pub targets: Vec<f32>,
 }
 
 /// Loss and accuracy of one mini-batch.
 pub struct Tally {
-    /// Cross-entropy, summed over the mini-batch.
+    /// Cross-entropy, a mean over the heads, summed over the mini-batch.
     pub loss: f64,
-    /// Faces whose most probable label was right, in training mode.
+    /// Faces whose most probable label was right by the first head, in training mode.
     pub correct: usize,
     /// Seconds in which faces were augmented and preprocessed, a mean over the shards.
     pub data_seconds: f64,
@@ -102,7 +102,7 @@ impl Shards {
         (sum.grads(), reports)
     }
 
-    /// [`Shards::step`] of an emotion network with the cross-entropy of its logits; `fetch` makes a range of the mini-batch.
+    /// [`Shards::step`] of an emotion network with the mean over its heads of the logits' cross-entropy; `fetch` makes a range of the mini-batch.
     pub fn classification_step(
         &self,
         network: &Network,
@@ -115,15 +115,17 @@ impl Shards {
             let started = Instant::now();
             let batch = fetch(range);
             let data_seconds = started.elapsed().as_secs_f64();
-            let classes = spec.labels().len();
-            let logits = only_head(replica.forward(images(batch.pixels, spec.input(), device)));
-            let rows = host(logits.clone().inner());
-            let outputs = rows.chunks_exact(classes).zip(batch.targets.chunks_exact(classes));
-            let correct =
-                outputs.filter(|(row, targets)| most_probable(row) == most_probable(targets)).count();
-            let shape = [batch.targets.len() / classes, classes];
+            let (classes, heads) = (spec.labels().len(), spec.label_sets().len());
+            let logits = replica.forward(images(batch.pixels, spec.input(), device));
+            let rows = host(logits[0].clone().inner());
+            let outputs = rows.chunks_exact(classes).zip(batch.targets.chunks_exact(heads * classes));
+            let is_correct =
+                |(row, targets): &(&[f32], &[f32])| most_probable(row) == most_probable(&targets[..classes]);
+            let correct = outputs.filter(is_correct).count();
+            let shape = [batch.targets.len() / (heads * classes), heads * classes];
             let targets = Tensor::<2>::from_data(TensorData::new(batch.targets, shape), device);
-            let loss = (log_softmax(logits, 1) * targets).sum().neg();
+            let log_probabilities = logits.into_iter().map(|logits| log_softmax(logits, 1)).collect();
+            let loss = (Tensor::cat(log_probabilities, 1) * targets).sum().neg() / heads as f64;
             let total: f32 = loss.clone().inner().into_scalar();
             (loss / samples as f64, Tally { loss: f64::from(total), correct, data_seconds })
         });
@@ -137,12 +139,13 @@ impl Shards {
         (gradients, sum)
     }
 
-    /// Logits of `samples` faces in inference mode, one row per face. `fetch` returns the preprocessed pixels of a range of
-    /// them. `network` is on the plain device.
+    /// Logits of a head for `samples` faces in inference mode, one row per face. `fetch` returns the preprocessed pixels of a
+    /// range of them. `network` is on the plain device.
     pub fn logits(
         &self,
         network: &Network,
         spec: &NetworkSpec,
+        head: usize,
         samples: usize,
         fetch: impl Fn(std::ops::Range<usize>) -> Vec<f32> + Sync,
     ) -> Vec<Vec<f32>> {
@@ -152,18 +155,14 @@ impl Shards {
             let mut rows = Vec::with_capacity(range.len());
             for start in range.clone().step_by(AT_ONCE) {
                 let pixels = fetch(start..range.end.min(start + AT_ONCE));
-                let logits = host(only_head(network.forward(images(pixels, spec.input(), &self.device))));
+                let logits =
+                    host(network.forward(images(pixels, spec.input(), &self.device)).swap_remove(head));
                 rows.extend(logits.chunks_exact(classes).map(<[f32]>::to_vec));
             }
             rows
         });
         parts.into_iter().flatten().collect()
     }
-}
-
-/// The logits of an emotion network, `[samples, labels]`.
-fn only_head(outputs: Vec<Tensor<2>>) -> Tensor<2> {
-    outputs.into_iter().next().unwrap_or_else(|| unreachable!("an architecture has at least one head"))
 }
 
 /// A tensor `[samples, channels, height, width]` of row-major pixels; their number gives the number of samples.

@@ -1,5 +1,8 @@
 //! Where a run stands: what a checkpoint stores besides the weights.
 
+use std::collections::BTreeMap;
+
+use fer_model::LabelSet;
 use serde::{Deserialize, Serialize};
 
 /// Figures of one epoch.
@@ -11,9 +14,12 @@ pub struct EpochReport {
     pub training_loss: f64,
     /// Accuracy on the augmented training faces, in training mode.
     pub training_accuracy: f64,
-    /// Accuracy on the validation faces, single pass.
+    /// Accuracy on the validation faces, single pass; a mean over the heads.
     pub validation_accuracy: f64,
-    /// Mean cross-entropy on the validation faces, without smoothing or class weights.
+    /// The accuracy of each head on its labels, if there are several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub head_accuracies: BTreeMap<LabelSet, f64>,
+    /// Mean cross-entropy on the validation faces, without smoothing or class weights; a mean over the heads.
     pub validation_loss: f64,
     /// Learning rate of its last step.
     pub learning_rate: f64,

@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use fer_dataset::Sample;
 use fer_model::weights::Weights;
-use fer_model::{Bundle, NetworkSpec};
+use fer_model::{Bundle, LabelSet, NetworkSpec};
 use fer_network::Network;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::data::batches::{Batches, Blend};
 use crate::data::targets::Targets;
+use crate::evaluation::test_set::labelled_by;
 use crate::training::checkpoint::{self, Checkpoint};
 use crate::training::config::TrainingConfig;
 use crate::training::data::TrainingData;
@@ -63,6 +65,7 @@ pub fn train(
     if let Some(copies) = data.copies_left_out {
         notice(format!("{copies} training rows have a copy in a test split and are left out"));
     }
+    let validation = by_head(&data.validation, spec)?;
     let teacher = config.teacher.as_ref().map(|teacher| open_teacher(teacher, spec)).transpose()?;
     let settings = RunSettings {
         config: config.clone(),
@@ -88,11 +91,24 @@ pub fn train(
     let ema = average.map(|(decay, weights)| Ema::new(decay, spec.architecture(), &weights, &compute.device));
     let stop = Stop::on_ctrl_c();
     let progress = Progress::open(json, spec.name(), config, batches.steps())?;
-    let (validation, state) = (data.validation, start.state);
-    let mut run = Run { batches, validation, shards, optimizer, ema, state, folder, progress, stop };
+    let mut run =
+        Run { batches, validation, shards, optimizer, ema, state: start.state, folder, progress, stop };
     run.epochs(network)?;
     let Run { folder, state, .. } = run;
     Ok(Trained { bundle: folder.path.join(BUNDLE_FOLDER), epochs: state.epoch, best: state.best().cloned() })
+}
+
+/// The validation rows with the labels of each head.
+fn by_head(validation: &[Sample], spec: &NetworkSpec) -> Result<Vec<Vec<Sample>>> {
+    let of_set = |&set: &LabelSet| {
+        let labelled = labelled_by(set, validation.to_vec());
+        ensure!(
+            !labelled.is_empty(),
+            "no validation row has a label of {set}, by which its head could be scored"
+        );
+        Ok(labelled)
+    };
+    spec.label_sets().iter().map(of_set).collect()
 }
 
 /// Compares a GPU's step on the first rows with the CPU's.

@@ -10,7 +10,6 @@ use burn::module::ParamId;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use fer_engine::Engine;
-use fer_model::spec::LOGITS;
 use fer_model::weights::Weights;
 use fer_model::{Bundle, NetworkSpec};
 use fer_network::Network;
@@ -252,7 +251,7 @@ fn a_bundle_that_was_trained_there_is_served() {
     let trained = host(network.forward(images).remove(0));
     let served = fer_engine::Tensor::new(shape, pixels).unwrap();
     let mut served = Engine::tract().open(&bundle.graph()).unwrap().run(&served).unwrap();
-    assert_close("logits", served.take(LOGITS).unwrap().data(), &trained);
+    assert_close("logits", served.take(&bundle.head().output).unwrap().data(), &trained);
 }
 
 #[test]

@@ -89,15 +89,15 @@ fn a_run_from_data_to_export() {
     assert_eq!(confusion.map(|count| count.as_u64().unwrap()).sum::<u64>(), 16);
     assert_eq!((&public["private_scorings"], &private["private_scorings"]), (&Value::Null, &json!(1)));
     let manifest: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
-    assert_eq!(manifest["scores"]["PublicTest"]["accuracy"], public["accuracy"]);
-    assert!(manifest["scores"]["PrivateTest"].is_null(), "training does not look at PrivateTest");
+    assert_eq!(manifest["heads"][0]["scores"]["PublicTest"]["accuracy"], public["accuracy"]);
+    assert!(manifest["heads"][0]["scores"]["PrivateTest"].is_null(), "training does not look at PrivateTest");
     succeeds(
         program(folder)
             .args(["evaluate", "--data", "faces.csv", "--device", "cpu", "--split", "private"])
             .args(["--bundle", "runs/whole/bundle", "--record"]),
     );
     let recorded: Value = serde_json::from_slice(&fs::read(bundle.join("model.json")).unwrap()).unwrap();
-    assert_eq!(recorded["scores"]["PrivateTest"]["accuracy"], private["accuracy"]);
+    assert_eq!(recorded["heads"][0]["scores"]["PrivateTest"]["accuracy"], private["accuracy"]);
     assert_eq!(recorded["training"]["private_scorings"], 2);
     assert_eq!(recorded["weights"], manifest["weights"]);
 
@@ -664,12 +664,8 @@ fn early_stopping_ends_a_run_that_gets_no_better() {
     assert_eq!(accuracy.len(), first + 3, "{accuracy:?}");
 }
 
-/// Taggers who call every happy face sad and the other way round are believed, and so is a network that was.
-#[test]
-fn votes_and_a_teacher_stand_in_for_labels() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    write_data(folder);
+/// Writes votes.csv, in which the taggers call every happy face of faces.csv sad and the other way round. Returns faces.csv.
+fn write_contrary_votes(folder: &Path) -> String {
     let header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF";
     let faces = fs::read_to_string(folder.join("faces.csv")).unwrap();
     let votes = faces.lines().skip(1).map(|row| {
@@ -678,21 +674,99 @@ fn votes_and_a_teacher_stand_in_for_labels() {
     });
     let votes: Vec<String> = std::iter::once(header.to_owned()).chain(votes).collect();
     fs::write(folder.join("votes.csv"), votes.join("\n")).unwrap();
+    faces
+}
+
+/// Two heads on one trunk learn two label sets, are scored on them, and answer when they are asked for.
+#[test]
+fn a_network_learns_two_label_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    write_contrary_votes(folder);
+    // A run with one head gives the trunk and the first head.
+    succeeds(train(folder, "one").args(["--epochs", "4"]));
+    let mut spec: Value = serde_json::from_slice(&fs::read(folder.join("small.json")).unwrap()).unwrap();
+    let last = spec["layers"].as_array_mut().unwrap().pop().unwrap();
+    spec["heads"] = json!(["fer2013", "ferplus"].map(|set| json!({"label_set": set, "layers": [last]})));
+    fs::write(folder.join("two.json"), spec.to_string()).unwrap();
+    let two = || {
+        let mut command = train(folder, "two");
+        command.args(["--model", "two.json", "--init-from", "runs/one/bundle/weights.safetensors"]);
+        command
+    };
+    let without = refusal(&mut two());
+    assert!(without.contains("small learns the labels of FER+") && without.contains("--votes"), "{without}");
+    let printed = succeeds(two().args(["--votes", "votes.csv"]));
+    assert!(printed.contains("fresh, not in the file: layers."), "{printed}");
+    assert!(printed.contains("PublicTest 100.00 % (fer2013 100.00 %, ferplus 100.00 %)"), "{printed}");
+
+    let evaluate = |arguments: &[&str]| {
+        let mut command = program(folder);
+        command.args(["evaluate", "--data", "faces.csv", "--bundle", "runs/two/bundle", "--split", "public"]);
+        command.args(["--device", "cpu", "--json", "--record"]).args(arguments);
+        command
+    };
+    for set in ["fer2013", "ferplus"] {
+        let printed = succeeds(&mut evaluate(&["--labels", set, "--votes", "votes.csv"]));
+        let score: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!((&score["label_set"], &score["accuracy"]), (&json!(set), &json!(1.0)));
+    }
+    let without = refusal(&mut evaluate(&["--labels", "ferplus"]));
+    assert!(without.contains("name their file with --votes"), "{without}");
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(folder.join("runs/two/bundle/model.json")).unwrap()).unwrap();
+    for head in manifest["heads"].as_array().unwrap() {
+        assert_eq!(head["scores"]["PublicTest"]["accuracy"], 1.0, "{head}");
+        assert_ne!(head["temperature"], 1.0, "{head}");
+    }
+    let mut export = program(folder);
+    export.args(["export", "--bundle", "runs/two/bundle", "--format", "bundle-f16", "--out", "voted"]);
+    succeeds(export.args(["--labels", "ferplus"]));
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(folder.join("voted/model.json")).unwrap()).unwrap();
+    let sets = [0, 1].map(|head| manifest["heads"][head]["label_set"].clone());
+    assert_eq!(sets, ["ferplus", "fer2013"], "the head that was asked for answers first");
+    let unknown = refusal(program(folder).args([
+        "predict",
+        "face.png",
+        "--bundle",
+        "runs/one/bundle",
+        "--labels",
+        "ferplus",
+    ]));
+    assert!(
+        unknown.contains("the model 'small' did not learn the labels of ferplus, only those of fer2013"),
+        "{unknown}"
+    );
+}
+
+/// Taggers who call every happy face sad and the other way round are believed, and so is a network that was.
+#[test]
+fn votes_and_a_teacher_stand_in_for_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_data(folder);
+    let faces = write_contrary_votes(folder);
     let at_the_end = |command: &mut Command| -> Value {
         let printed = succeeds(command.arg("--json"));
         let last: Value = serde_json::from_str(printed.lines().nth(7).unwrap()).unwrap();
         assert_eq!(last["epoch"], 8, "{printed}");
         last["validation_accuracy"].clone()
     };
-    let mut voted = train(folder, "votes");
-    assert_eq!(at_the_end(voted.args(["--labels", "votes.csv", "--set", "snapshots=1"])), json!(0.0));
+    // At the peak rate of the recipe, so small a network learns nothing with some dropout masks.
+    let gently = |name: &str| {
+        let mut command = train(folder, name);
+        command.args(["--learning-rate", "0.01"]);
+        command
+    };
+    let mut voted = gently("votes");
+    assert_eq!(at_the_end(voted.args(["--votes", "votes.csv", "--set", "snapshots=1"])), json!(0.0));
     // It was taught doubts; a low temperature takes them away.
     let teacher = r#"teacher={"bundle": "runs/votes/snapshots/epoch-008", "temperature": 0.1}"#;
-    let mut taught = train(folder, "taught");
+    let mut taught = gently("taught");
     assert_eq!(at_the_end(taught.args(["--set", teacher, "--set", "teacher.share=0.9"])), json!(0.0));
-    let mut hardly = train(folder, "hardly");
-    // At the peak rate of the recipe, so small a network learns nothing with some dropout masks.
-    hardly.args(["--learning-rate", "0.01"]);
+    let mut hardly = gently("hardly");
     assert_eq!(at_the_end(hardly.args(["--set", teacher, "--set", "teacher.share=0.1"])), json!(1.0));
     let absent = refusal(train(folder, "none").args(["--set", "teacher.bundle=nowhere"]));
     assert!(absent.contains("nowhere is not a usable bundle"), "{absent}");
