@@ -63,7 +63,7 @@ export async function start() {
     const [low, high] = interval(score.accuracy, score.samples);
     const accuracy = (100 * score.accuracy).toFixed(1);
     rows.splice(4, 0, ...line("Accuracy", `${accuracy} % of ${score.samples} faces of FER-2013's ${split} with these labels, as the data set crops them
-      (95 % interval ${low} to ${high}). It is about three points lower if faces must first be detected.`));
+      (95 % interval ${low} to ${high}). It is one to three points lower if faces must first be detected.`));
     $("recalls").replaceChildren(...bars(score.recall, null));
     $("confusion-card").hidden = !score.confusion;
     if (score.confusion) $("confusion").replaceChildren(...confusion(score.confusion, head.labels));
