@@ -29,6 +29,14 @@ impl Sample {
         picture(&self.pixels)
     }
 
+    /// The fractions of the votes for some emotions, which sum to 1; `None` without a vote for one of them.
+    pub fn votes_among(&self, labels: &[Emotion]) -> Option<Vec<f32>> {
+        let votes = self.votes?;
+        let of = |emotion: &Emotion| votes[emotion.index()];
+        let sum: f32 = labels.iter().map(of).sum();
+        (sum > 0.0).then(|| labels.iter().map(|emotion| of(emotion) / sum).collect())
+    }
+
     /// The emotion that a label set gives the face: the label, or what more than half of the FER+ votes say. `None` if there is no
     /// such majority.
     pub fn label_of(&self, set: LabelSet) -> Option<Emotion> {

@@ -1,6 +1,6 @@
 //! A detected face: box, confidence and five landmarks, in pixels of the picture.
 
-use fer_image::BoundingBox;
+use fer_image::{BoundingBox, FaceLocation};
 
 /// Five points as `[x, y]`. Left and right are as seen in the image. Points may lie outside the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,4 +50,11 @@ pub struct Face {
     pub confidence: f32,
     /// Eyes, nose and corners of the mouth.
     pub landmarks: Landmarks,
+}
+
+impl Face {
+    /// What a crop rule needs to cut it out.
+    pub fn location(&self) -> FaceLocation {
+        FaceLocation { bounding_box: self.bounding_box, eyes: self.landmarks.eyes() }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fer_detect::{DetectError, DetectorModel, DetectorOptions, Face, FaceDetector, Landmarks};
 use fer_engine::Engine;
-use fer_image::{BoundingBox, DecodeError, DecodeLimits, FaceCrop, FaceLocation, decode, resize};
+use fer_image::{BoundingBox, DecodeError, DecodeLimits, FaceCrop, decode, resize};
 use fer_model::{Bundle, Classifier, ClassifyError, Probabilities};
 use image::RgbImage;
 
@@ -159,8 +159,8 @@ impl Analyzer {
     /// Cuts out the faces, and drops those of which nothing can be cut out.
     fn crop(&self, image: &RgbImage, found: Vec<Face>) -> (Vec<Face>, Vec<FaceCrop>) {
         let crops = found.into_iter().filter_map(|face| {
-            let location = FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
-            Some((face, self.classifier.crop(image, &location)?))
+            let crop = self.classifier.crop(image, &face.location())?;
+            Some((face, crop))
         });
         crops.unzip()
     }

@@ -124,7 +124,7 @@ fn align_photo(detector: &mut dyn FaceDetector, path: &Path) -> Result<LevelFace
     let area = |face: &Face| face.bounding_box.width * face.bounding_box.height;
     let largest = faces.iter().max_by(|a, b| area(a).total_cmp(&area(b)));
     let largest = largest.context("no face found").map_err(not_aligned)?;
-    level(&photo, &location(largest)).map_err(not_aligned)
+    level(&photo, &largest.location()).map_err(not_aligned)
 }
 
 /// Aligns the face of a crop that shows little more than the face.
@@ -143,11 +143,7 @@ fn align_crop(detector: &mut dyn FaceDetector, sample: &Sample) -> Result<LevelF
     if overlap(best) < MIN_OVERLAP {
         return Err(anyhow!("the detected face fills too little of the picture"));
     }
-    level(&canvas, &location(best))
-}
-
-fn location(face: &Face) -> FaceLocation {
-    FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() }
+    level(&canvas, &best.location())
 }
 
 /// Cuts a face out with its eyes level.

@@ -45,14 +45,12 @@ impl Targets {
     /// A network whose only head is for FER-2013's labels learns the votes in their place if there are any.
     pub fn row(&self, sample: &Sample) -> Vec<f32> {
         let label = || self.labels.iter().map(|&emotion| self.smoothed(sample.label == emotion)).collect();
-        let heads = self.label_sets.iter().map(|set| match (set, sample.votes) {
-            (LabelSet::Fer2013, Some(votes)) if self.label_sets.len() == 1 => {
-                self.votes(&votes).unwrap_or_else(label)
-            }
+        let votes = sample.votes_among(&self.labels);
+        let heads = self.label_sets.iter().map(|set| match (set, &votes) {
+            (LabelSet::Fer2013, Some(votes)) if self.label_sets.len() == 1 => votes.clone(),
             (LabelSet::Fer2013, _) => label(),
-            (LabelSet::FerPlus, votes) => {
-                votes.and_then(|votes| self.votes(&votes)).unwrap_or_else(|| vec![0.0; self.labels.len()])
-            }
+            (LabelSet::FerPlus, Some(votes)) => votes.clone(),
+            (LabelSet::FerPlus, None) => vec![0.0; self.labels.len()],
         });
         let heads: Vec<Vec<f32>> = heads.collect();
         heads
@@ -63,13 +61,6 @@ impl Targets {
 
     fn smoothed(&self, is_label: bool) -> f32 {
         self.smoothing / self.labels.len() as f32 + (1.0 - self.smoothing) * f32::from(u8::from(is_label))
-    }
-
-    /// The votes among the network's labels; `None` if all of them are for others.
-    fn votes(&self, votes: &[f32; Emotion::COUNT]) -> Option<Vec<f32>> {
-        let of = |emotion: &Emotion| votes[emotion.index()];
-        let sum: f32 = self.labels.iter().map(of).sum();
-        (sum > 0.0).then(|| self.labels.iter().map(|emotion| of(emotion) / sum).collect())
     }
 }
 

@@ -145,11 +145,9 @@ fn find(bundle: &Bundle, samples: &[Sample], tilt: f32) -> Result<Vec<Option<Fou
                 let best = faces
                     .iter()
                     .max_by(|a, b| a.bounding_box.iou(&wanted).total_cmp(&b.bounding_box.iou(&wanted)));
-                Ok(best.filter(|face| face.bounding_box.iou(&wanted) > MIN_OVERLAP).map(|face| {
-                    let location =
-                        FaceLocation { bounding_box: face.bounding_box, eyes: face.landmarks.eyes() };
-                    Found { picture, location }
-                }))
+                Ok(best
+                    .filter(|face| face.bounding_box.iou(&wanted) > MIN_OVERLAP)
+                    .map(|face| Found { picture, location: face.location() }))
             },
         )
         .progress_with(progress::bar(samples.len(), "faces"))

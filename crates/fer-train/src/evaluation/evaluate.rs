@@ -160,15 +160,10 @@ pub fn measure(scorer: &Scorer<'_>, samples: &[Sample]) -> Metrics {
 
 /// What people said about each sample, as probabilities of the network's labels: the votes on it for FER+, otherwise its label.
 fn targets(samples: &[Sample], spec: &NetworkSpec, set: LabelSet) -> Vec<Vec<f64>> {
-    let of_sample = |sample: &Sample| {
-        let votes = sample.votes.filter(|_| set == LabelSet::FerPlus);
-        let of_emotion = |emotion: &Emotion| match votes {
-            Some(votes) => f64::from(votes[emotion.index()]),
-            None => f64::from(u8::from(sample.label == *emotion)),
-        };
-        let values: Vec<f64> = spec.labels().iter().map(of_emotion).collect();
-        let sum: f64 = values.iter().sum();
-        values.iter().map(|value| value / sum).collect()
+    let labels = spec.labels();
+    let of_sample = |sample: &Sample| match sample.votes_among(labels) {
+        Some(votes) if set == LabelSet::FerPlus => votes.into_iter().map(f64::from).collect(),
+        _ => labels.iter().map(|label| f64::from(u8::from(sample.label == *label))).collect(),
     };
     samples.iter().map(of_sample).collect()
 }

@@ -1,4 +1,5 @@
-//! What a bundle gets right: scores, test-time augmentation, detected faces, labelled pictures, predictions for single pictures, ensembles.
+//! What a bundle gets right: scores, test-time augmentation, detected faces, labelled pictures, predictions for single
+//! pictures, ensembles.
 
 pub mod average;
 pub mod caveats;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use fer_dataset::{PIXELS, SIDE, Sample, pictures_by_emotion, read_face};
 use fer_detect::{DetectorModel, Face};
 use fer_engine::Engine;
-use fer_image::{DecodeLimits, FaceLocation};
+use fer_image::DecodeLimits;
 use fer_model::{Bundle, Emotion, FaceSpec};
 use fer_vision::{Analyzer, AnalyzerConfig};
 use indicatif::ParallelProgressIterator as _;
@@ -99,12 +99,7 @@ fn detect(analyzer: &mut Analyzer, face: FaceSpec, path: &Path) -> Result<Outcom
     let found = analyzer.find(&picture)?;
     let area = |face: &Face| face.bounding_box.width * face.bounding_box.height;
     let largest = found.into_iter().max_by(|a, b| area(a).total_cmp(&area(b)));
-    let crop = largest.and_then(|found| {
-        face.extract(
-            &picture,
-            &FaceLocation { bounding_box: found.bounding_box, eyes: found.landmarks.eyes() },
-        )
-    });
+    let crop = largest.and_then(|found| face.extract(&picture, &found.location()));
     Ok(crop.map_or(Outcome::NoFace, |crop| {
         let mut pixels = Box::new([0; PIXELS]);
         pixels.copy_from_slice(crop.luma());

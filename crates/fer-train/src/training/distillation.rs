@@ -42,10 +42,8 @@ pub fn teach(teacher: &Teacher, bundle: &Bundle, samples: &mut [Sample], compute
     let probabilities = mean(&views, samples.len(), teacher.temperature);
     let weight = teacher.weight as f32;
     for (sample, probabilities) in samples.iter_mut().zip(probabilities) {
-        let sum = |votes: &[f32]| votes.iter().sum::<f32>();
-        let own =
-            sample.votes.map_or_else(|| one_hot(sample.label), |votes| votes.map(|vote| vote / sum(&votes)));
-        let mut targets = own.map(|own| (1.0 - weight) * own);
+        let own = sample.votes_among(&Emotion::ALL).unwrap_or_else(|| one_hot(sample.label));
+        let mut targets = Emotion::ALL.map(|emotion| (1.0 - weight) * own[emotion.index()]);
         for (label, probability) in bundle.network().labels().iter().zip(probabilities) {
             targets[label.index()] += weight * probability as f32;
         }
@@ -54,8 +52,8 @@ pub fn teach(teacher: &Teacher, bundle: &Bundle, samples: &mut [Sample], compute
 }
 
 /// The whole weight on one label.
-fn one_hot(label: Emotion) -> [f32; Emotion::COUNT] {
-    Emotion::ALL.map(|emotion| f32::from(u8::from(emotion == label)))
+fn one_hot(label: Emotion) -> Vec<f32> {
+    Emotion::ALL.iter().map(|&emotion| f32::from(u8::from(emotion == label))).collect()
 }
 
 /// What a teacher may know about the validation rows of its student, from the least to the most. The student's validation
