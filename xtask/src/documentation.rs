@@ -11,6 +11,7 @@ const PAGES: [&str; 11] = [
     "docs/api.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
+    "docs/corpora.md",
     "docs/deployment.md",
     "docs/python.md",
     "docs/responsible-use.md",

@@ -3,6 +3,7 @@
 //! [`run`] is the whole program. The binary calls it, and so does the entry point of the Python wheel.
 
 mod commands;
+mod frames;
 mod inputs;
 mod journal;
 mod models;
@@ -18,7 +19,7 @@ use std::io;
 
 use clap::{Parser, Subcommand};
 
-use commands::{Outcome, analyze, annotate, report as report_command};
+use commands::{Outcome, analyze, annotate, corpus, query, report as report_command};
 
 /// Finds the faces in photos and videos and guesses their expressions.
 ///
@@ -37,6 +38,10 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Draw boxes and labels into photos and videos.
     Annotate(annotate::AnnotateArgs),
+    /// Analyse object stores in parts.
+    Corpus(corpus::CorpusArgs),
+    /// Ask tables with SQL.
+    Query(query::QueryArgs),
     /// Make a page with charts from a table.
     Report(report_command::ReportArgs),
 }
@@ -59,6 +64,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let outcome = match cli.command {
         Command::Analyze(args) => analyze::run(&args),
         Command::Annotate(args) => annotate::run(&args),
+        Command::Corpus(args) => corpus::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Report(args) => report_command::run(&args),
     };
     match outcome {

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Which engine runs the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[cfg_attr(feature = "corpus", derive(serde::Serialize, serde::Deserialize))]
 enum EngineChoice {
     /// ONNX Runtime if its library is found, otherwise tract.
     Auto,
@@ -53,7 +54,7 @@ pub(crate) struct ModelArgs {
     /// Shared library of ONNX Runtime. Without this flag it is looked for beside the program and, if it was built in a checkout, in
     /// the checkout's assets/runtime.
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
+    pub(crate) onnxruntime: Option<PathBuf>,
     /// Inference threads; 0 starts one per core. The result does not depend on it.
     #[arg(long, env = "FER_WORKERS", default_value_t = 0)]
     threads: usize,
@@ -63,6 +64,44 @@ pub(crate) struct ModelArgs {
     /// Largest photo or frame, in pixels.
     #[arg(long, env = "FER_MAX_PIXELS", default_value_t = 40_000_000)]
     pub(crate) max_pixels: u64,
+}
+
+/// The options that decide about the rows. They travel to other machines, where the paths must exist too.
+#[cfg(feature = "corpus")]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ModelSettings {
+    model: Option<PathBuf>,
+    detector: Option<PathBuf>,
+    engine: EngineChoice,
+    min_face: Option<f32>,
+    pub(crate) max_pixels: u64,
+}
+
+#[cfg(feature = "corpus")]
+impl ModelSettings {
+    /// What of the options decides about the rows, with the engine that was found.
+    ///
+    /// # Errors
+    /// If the working directory is gone.
+    pub(crate) fn of(args: &ModelArgs, models: &Models) -> Result<Self> {
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        let detector = match &args.detector {
+            Some(name) if name == Path::new(DetectorModel::MTCNN) => Some(name.clone()),
+            folder => absolute(folder)?,
+        };
+        let engine = match models.parts.engine.kind() {
+            EngineKind::Tract => EngineChoice::Tract,
+            EngineKind::OnnxRuntime => EngineChoice::Onnxruntime,
+        };
+        let ModelArgs { min_face, max_pixels, .. } = *args;
+        Ok(Self { model: absolute(&args.model)?, detector, engine, min_face, max_pixels })
+    }
+
+    /// The options again, with what each machine chooses for itself.
+    pub(crate) fn to_args(&self, threads: usize, onnxruntime: Option<PathBuf>) -> ModelArgs {
+        let Self { model, detector, engine, min_face, max_pixels } = self.clone();
+        ModelArgs { model, detector, engine, onnxruntime, threads, min_face, max_pixels }
+    }
 }
 
 /// What an [`Analyzer`] is made of.
@@ -116,10 +155,7 @@ impl Models {
             detector: DetectorOptions { min_face: args.min_face, ..DetectorOptions::default() },
             ..AnalyzerConfig::default()
         };
-        let threads = match args.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
+        let threads = threads_of(args.threads);
         let parts = Parts {
             engine: Engine::select(args.engine.kind(), args.onnxruntime.as_deref())?,
             detector,
@@ -145,6 +181,14 @@ impl Models {
             ("fer.notice", NOTICE.to_owned()),
         ];
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// The number of inference threads that an option asks for.
+fn threads_of(option: usize) -> usize {
+    match option {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
     }
 }
 

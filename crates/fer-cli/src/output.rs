@@ -14,8 +14,9 @@ use crate::journal::{Journal, Pictures};
 use crate::pipeline::Known;
 use crate::tally::Tally;
 
+/// The format of a table, as an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FormatChoice {
+pub(crate) enum FormatChoice {
     /// Apache Parquet, compressed with Zstandard.
     Parquet,
     /// Comma-separated values.
@@ -27,7 +28,20 @@ enum FormatChoice {
 }
 
 impl FormatChoice {
-    /// The format of a file.
+    /// The format of a file: the given one, or that of its extension.
+    ///
+    /// # Errors
+    /// If none is given and the extension is not known.
+    pub(crate) fn for_path(choice: Option<Self>, path: &Path) -> Result<Format> {
+        match choice {
+            Some(choice) => Ok(choice.of_file()),
+            None => Format::of_path(path).with_context(|| {
+                let known = Format::EXTENSIONS;
+                format!("--out {}: the extension is none of {known}; give a --format", path.display())
+            }),
+        }
+    }
+
     fn of_file(self) -> Format {
         match self {
             Self::Parquet => Format::Parquet,
@@ -38,7 +52,7 @@ impl FormatChoice {
     }
 
     /// The format of a pipe or a device, which has no end to go back to.
-    fn of_stream(self) -> Format {
+    pub(crate) fn of_stream(self) -> Format {
         match self.of_file() {
             Format::Arrow => Format::ArrowStream,
             format => format,
@@ -101,13 +115,7 @@ impl Output {
         if is_stdout || path.exists() && !path.is_file() {
             return Self::stream(args, is_stdout, &metadata);
         }
-        let format = match args.format {
-            Some(choice) => choice.of_file(),
-            None => Format::of_path(path).with_context(|| {
-                let known = Format::EXTENSIONS;
-                format!("--out {}: the extension is none of {known}; give a --format", path.display())
-            })?,
-        };
+        let format = FormatChoice::for_path(args.format, path)?;
         let journal = open_journal(args, &metadata, inputs)?;
         Ok(Self::File { path: path.clone(), format, columns: ColumnsKind(args.columns), metadata, journal })
     }

@@ -1,9 +1,10 @@
 //! Runs the models over a list of inputs on all threads and hands the results on in the order of the inputs.
 //!
-//! One thread reads files and decodes videos, the workers analyse, and the calling thread receives. At most a few pictures
-//! for each worker are in memory at once.
+//! One thread reads files and decodes videos, the workers analyse, and the calling thread receives. Objects of stores are fetched
+//! on threads of `fer-corpus`. At most a few pictures for each worker are in memory at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -14,11 +15,8 @@ use fer_vision::{Analyzer, Thumbnail};
 use image::RgbImage;
 
 use crate::commands::Stop;
-use crate::inputs::{self, Input, Place};
+use crate::inputs::{self, Contents, Fetch, Input, MOST_BYTES, Place, VideoFile};
 use crate::models::Models;
-
-/// Largest photo file, in bytes.
-const MOST_BYTES: u64 = 256 << 20;
 
 /// What the workers do.
 pub(crate) struct Work<P, F> {
@@ -44,7 +42,7 @@ pub(crate) enum Event<P, F> {
     /// A photo; `None` if the worker panicked.
     Photo { input: usize, result: Option<P> },
     /// A video begins.
-    Opened { input: usize, info: VideoInfo },
+    Opened { input: usize, info: VideoInfo, file: VideoFile },
     /// A frame of the video that was opened last.
     Frame { input: usize, number: u64, time: Duration, result: FrameResult<F> },
     /// The video ends, perhaps because of an error.
@@ -75,6 +73,8 @@ pub(crate) struct Job<'a> {
     pub(crate) inputs: &'a [Input],
     pub(crate) selection: Selection,
     pub(crate) max_pixels: u64,
+    /// An object of a store that sends nothing for this long is given up.
+    pub(crate) timeout: Duration,
     pub(crate) stop: &'a Stop,
 }
 
@@ -99,10 +99,11 @@ where
     let parts = models.parts.clone();
     let workers = Workers::start(models.threads, bounds, move || parts.analyzer())
         .context("cannot start the models")?;
+    let fetch = start_fetching(job, models.threads, known)?;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(window);
         let (workers, threads) = (&workers, models.threads);
-        scope.spawn(move || Reader { job, work, workers, threads, sender }.read_all(known));
+        scope.spawn(move || Reader { job, work, workers, threads, sender, fetch }.read_all(known));
         for pending in receiver {
             let event = match pending {
                 Pending::Ready(event) => event,
@@ -119,6 +120,27 @@ where
     })
 }
 
+/// Begins to fetch the objects among the inputs that are not known.
+fn start_fetching(
+    job: &Job<'_>,
+    threads: usize,
+    known: &(dyn Fn(usize) -> Known + Sync),
+) -> Result<Option<Fetch>> {
+    let wanted = job
+        .inputs
+        .iter()
+        .enumerate()
+        .filter(|(index, input)| input.place == Place::Object && known(*index) != Known::All);
+    let addresses: Vec<_> = wanted.map(|(_, input)| input.name.clone()).collect();
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    inputs::fetch(&addresses, threads + FETCHED_AHEAD, job.timeout).map(Some)
+}
+
+/// Objects that are fetched at the same time, beyond one for each worker.
+const FETCHED_AHEAD: usize = 4;
+
 /// The thread that reads files and decodes videos.
 struct Reader<'a, P, F> {
     job: &'a Job<'a>,
@@ -126,13 +148,15 @@ struct Reader<'a, P, F> {
     workers: &'a Workers<Analyzer>,
     threads: usize,
     sender: SyncSender<Pending<P, F>>,
+    /// Gives the objects of stores, in the order of the inputs.
+    fetch: Option<Fetch>,
 }
 
 /// The receiver has left, or the user wants to stop.
 struct Over;
 
 impl<P: Send + 'static, F: Send + 'static> Reader<'_, P, F> {
-    fn read_all(&self, known: &(dyn Fn(usize) -> Known + Sync)) {
+    fn read_all(mut self, known: &(dyn Fn(usize) -> Known + Sync)) {
         for index in 0..self.job.inputs.len() {
             let known = known(index);
             if known == Known::All {
@@ -158,26 +182,41 @@ impl<P: Send + 'static, F: Send + 'static> Reader<'_, P, F> {
         self.send(Pending::Ready(event))
     }
 
-    fn read(&self, index: usize, known: Known) -> Result<(), Over> {
+    fn read(&mut self, index: usize, known: Known) -> Result<(), Over> {
         let input = &self.job.inputs[index];
-        let bytes = match inputs::read(&input.place, MOST_BYTES, fer_video::is_video) {
-            Err(message) => return self.ready(Event::Unreadable { input: index, message }),
-            Ok(None) => return self.video(index, known),
-            Ok(Some(bytes)) => bytes,
+        let bytes = match &input.place {
+            Place::Object => match self.fetched()? {
+                Err(message) => return self.ready(Event::Unreadable { input: index, message }),
+                Ok(Contents::Video(file)) => return self.video(index, &file, known),
+                Ok(Contents::Photo(bytes)) => bytes,
+            },
+            place => match (inputs::read(place, MOST_BYTES, fer_video::is_video), place) {
+                (Err(message), _) => return self.ready(Event::Unreadable { input: index, message }),
+                (Ok(None), Place::File(path)) => {
+                    return self.video(index, &(Arc::new(path.clone()) as VideoFile), known);
+                }
+                (Ok(bytes), _) => bytes.unwrap_or_default(),
+            },
         };
         let (photo, name) = (self.work.photo, input.name.clone());
         let result = self.submit(move |analyzer| photo(analyzer, &name, &bytes));
         self.send(Pending::Photo { input: index, result })
     }
 
-    fn video(&self, index: usize, known: Known) -> Result<(), Over> {
-        let Place::File(path) = &self.job.inputs[index].place else { return Ok(()) };
+    /// The next object.
+    fn fetched(&mut self) -> Result<Result<Contents, String>, Over> {
+        let stop = self.job.stop;
+        let fetch = self.fetch.as_mut().ok_or(Over)?;
+        fetch(&|| stop.is_set()).ok_or(Over)
+    }
+
+    fn video(&self, index: usize, file: &VideoFile, known: Known) -> Result<(), Over> {
         let limits = Limits { threads: self.threads, max_pixels: self.job.max_pixels };
-        let video = match fer_video::open(path, &self.job.selection, limits) {
+        let video = match fer_video::open((**file).as_ref(), &self.job.selection, limits) {
             Ok(video) => video,
             Err(error) => return self.ready(Event::Unreadable { input: index, message: error.to_string() }),
         };
-        self.ready(Event::Opened { input: index, info: video.info() })?;
+        self.ready(Event::Opened { input: index, info: video.info(), file: Arc::clone(file) })?;
         let known = if let Known::Frames(frames) = known { frames } else { 0 };
         let mut failed = None;
         for frame in video {

@@ -34,6 +34,14 @@ impl Format {
         })
     }
 
+    /// The format by the first bytes of a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        Self::of_contents(path, &mut io::BufReader::new(std::fs::File::open(path)?))
+    }
+
     /// The format by the first bytes of a file. An empty file can only be a JSON Lines table without rows, if its name says so.
     pub(crate) fn of_contents(path: &Path, file: &mut io::BufReader<std::fs::File>) -> io::Result<Self> {
         let start = file.fill_buf()?;

@@ -13,7 +13,7 @@ pub const REQUIRE: &str = "FER_REQUIRE";
 
 /// Reports that a test skips `what` and `why`, as one line `skipped: WHAT: WHY` on standard error, past the test
 /// harness's capture so that skips can be counted. `what` is one of `onnxruntime`, `reference`, `chromium`, `python`,
-/// `ffmpeg` and `datasets`.
+/// `ffmpeg`, `moto` and `datasets`.
 ///
 /// # Panics
 /// Panics if [`REQUIRE`] is `all` or names `what`.

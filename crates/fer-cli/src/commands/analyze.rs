@@ -8,12 +8,13 @@ use clap::Args;
 use fer_detect::{Face, Landmarks};
 use fer_image::BoundingBox;
 use fer_model::Probabilities;
-use fer_table::{Row, kernel};
+use fer_table::{Metadata, Row, kernel};
 use fer_video::{Selection, VideoError, VideoInfo};
 use fer_vision::{Analysis, Analyzer, FaceAnalysis, FaceRecord, Origin, Thumbnail, Tracker};
 use image::RgbImage;
 
 use super::{Outcome, Stop};
+use crate::frames;
 use crate::inputs::{self, Filter, Input};
 use crate::journal::Pictures;
 use crate::models::{ModelArgs, Models};
@@ -25,7 +26,8 @@ use crate::time;
 
 #[derive(Args)]
 pub(crate) struct AnalyzeArgs {
-    /// Photos, videos, folders, globs in quotes, @LIST (a file with one of these a line), or - for a photo on standard input.
+    /// Photos, videos, folders, globs in quotes, addresses such as s3://bucket/folder/, @LIST (a file with one of these a line), or
+    /// - for a photo on standard input.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
     #[command(flatten)]
@@ -48,6 +50,17 @@ pub(crate) struct SelectionArgs {
     /// Leave these files and subfolders out. May be given several times.
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    #[command(flatten)]
+    frames: FrameArgs,
+    /// Give up on an object of a store or web server that sends nothing for this long.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time::parse)]
+    pub(crate) timeout: Duration,
+}
+
+/// Which frames of videos are taken.
+#[derive(Args)]
+#[command(next_help_heading = "Selection")]
+pub(crate) struct FrameArgs {
     /// Frames per second of videos to take; by default all are taken.
     #[arg(long, value_name = "N", conflicts_with = "every")]
     fps: Option<f64>,
@@ -79,6 +92,11 @@ impl ProgressArgs {
         Progress::new(self.quiet, self.json, files, before)
     }
 
+    #[cfg(feature = "corpus")]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
@@ -90,7 +108,7 @@ impl SelectionArgs {
     /// # Errors
     /// If a pattern or a list is not valid, or there is nothing to do.
     pub(crate) fn list(&self, arguments: &[OsString]) -> Result<Vec<Input>> {
-        let inputs = inputs::list(arguments, &Filter::new(&self.include, &self.exclude)?)?;
+        let inputs = inputs::list(arguments, &Filter::new(&self.include, &self.exclude)?, self.timeout)?;
         ensure!(!inputs.is_empty(), "there is no photo or video in {}", joined(arguments));
         Ok(inputs)
     }
@@ -100,6 +118,16 @@ impl SelectionArgs {
     /// # Errors
     /// If a number is out of range.
     pub(crate) fn frames(&self) -> Result<Selection> {
+        self.frames.selection()
+    }
+}
+
+impl FrameArgs {
+    /// Which frames of videos are taken.
+    ///
+    /// # Errors
+    /// If a number is out of range.
+    pub(crate) fn selection(&self) -> Result<Selection> {
         let every = match (self.fps, self.every) {
             (Some(fps), _) => {
                 ensure!((0.001..=1000.0).contains(&fps), "--fps {fps}: it must be between 0.001 and 1000");
@@ -140,16 +168,13 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Outcome> {
     let inputs = args.selection.list(&args.inputs)?;
     let models = Models::open(&args.models)?;
     let mut metadata = models.metadata();
-    let milliseconds =
-        |time: Option<Duration>| time.map_or("none".to_owned(), |time| time.as_millis().to_string());
-    for (key, time) in [("every_ms", selection.every), ("from_ms", selection.from), ("to_ms", selection.to)] {
-        metadata.insert(format!("fer.settings.{key}"), milliseconds(time));
-    }
+    metadata.extend(metadata_of(&selection));
     let output = Output::open(&args.output, metadata, &inputs)?;
     let known: Vec<_> = (0..inputs.len()).map(|input| output.known(input)).collect();
     let progress = args.progress.start(inputs.len(), output.complete());
     let stop = Stop::on_signal()?;
-    let job = Job { inputs: &inputs, selection, max_pixels: args.models.max_pixels, stop: &stop };
+    let (max_pixels, timeout) = (args.models.max_pixels, args.selection.timeout);
+    let job = Job { inputs: &inputs, selection, max_pixels, timeout, stop: &stop };
     let work = Work { photo: kernel::photo, frame: analyze_frame };
     let mut collector = Collector { inputs: &inputs, selection, output, progress, video: None };
     pipeline::run(&job, &models, &work, &|input| known[input], |event| collector.take(event))?;
@@ -161,6 +186,15 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Outcome> {
     let tally = collector.output.finish()?;
     report(&collector.progress, &tally, inputs.len(), args.progress.is_json());
     Ok(tally.outcome())
+}
+
+/// What a table says about the frames that were taken.
+pub(crate) fn metadata_of(selection: &Selection) -> Metadata {
+    let Selection { every, from, to } = *selection;
+    let milliseconds =
+        |time: Option<Duration>| time.map_or("none".to_owned(), |time| time.as_millis().to_string());
+    let times = [("every_ms", every), ("from_ms", from), ("to_ms", to)];
+    times.map(|(key, time)| (format!("fer.settings.{key}"), milliseconds(time))).into()
 }
 
 /// The last lines. Failures are named even with `--quiet`.
@@ -207,13 +241,13 @@ impl Collector<'_> {
                 let row = Row::failed(&self.origin(input), message);
                 self.last(input, &[row])
             }
-            Event::Opened { input, info } => {
+            Event::Opened { input, info, .. } => {
                 let known = self.output.pictures_of(input)?;
                 self.video = Some(OpenVideo { info, tracker: Tracker::default(), known, frames: 0 });
                 Ok(())
             }
             Event::Frame { input, number, time, result } => self.frame(input, number, time, result),
-            Event::Closed { input, error } => self.close(input, error),
+            Event::Closed { input, error } => self.close(input, error.as_ref()),
         }
     }
 
@@ -228,8 +262,7 @@ impl Collector<'_> {
         time: Duration,
         result: FrameResult<FrameWork>,
     ) -> Result<()> {
-        let timestamp_ms = (time.as_secs_f64() * 1000.0).round() as u64;
-        let origin = Origin { frame: Some(number), timestamp_ms: Some(timestamp_ms), ..self.origin(input) };
+        let origin = frames::origin_of(self.origin(input), number, time);
         let Some(video) = &mut self.video else { bail!("a frame came before its video; this is a bug") };
         video.frames += 1;
         if let Some(duration) = video.info.duration {
@@ -247,7 +280,7 @@ impl Collector<'_> {
             FrameResult::Known(thumbnail) => {
                 let rows =
                     video.known.as_mut().map(Pictures::next).transpose()?.flatten().unwrap_or_default();
-                let same = rows.first().is_some_and(|row| row.record.timestamp_ms == Some(timestamp_ms));
+                let same = rows.first().is_some_and(|row| row.record.timestamp_ms == origin.timestamp_ms);
                 let name = &self.inputs[input].name;
                 ensure!(same, "{name} has changed since the interrupted run; --force starts anew");
                 video.tracker.update(time, &thumbnail, &rows.iter().filter_map(face_of).collect::<Vec<_>>());
@@ -259,22 +292,9 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn close(&mut self, input: usize, error: Option<VideoError>) -> Result<()> {
+    fn close(&mut self, input: usize, error: Option<&VideoError>) -> Result<()> {
         let frames = self.video.take().map_or(0, |video| video.frames);
-        let row = match error {
-            Some(error) => {
-                let mut origin = self.origin(input);
-                if let VideoError::Damaged { frame, time, .. } = &error {
-                    origin.frame = Some(*frame);
-                    origin.timestamp_ms = Some((time.as_secs_f64() * 1000.0).round() as u64);
-                }
-                Some(Row::failed(&origin, error.to_string()))
-            }
-            None if frames == 0 => {
-                Some(Row::failed(&self.origin(input), "the video has no frame in the selected range"))
-            }
-            None => None,
-        };
+        let row = frames::last_row(self.origin(input), frames, error);
         self.output.picture(input, &self.inputs[input].name, row.as_slice(), true)?;
         self.progress.file();
         Ok(())

@@ -17,7 +17,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::analyze::{ProgressArgs, SelectionArgs};
 use super::{Outcome, Stop};
-use crate::inputs::{Input, Place};
+use crate::inputs::{Input, Place, VideoFile};
 use crate::models::{ModelArgs, Models};
 use crate::pipeline::{self, Event, FrameResult, Job, Known, PANICKED, Work};
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ const FRAME_RATE: f64 = 25.0;
 
 #[derive(Args)]
 pub(crate) struct AnnotateArgs {
-    /// Photos, videos, folders, globs in quotes, or @LIST.
+    /// Photos, videos, folders, globs in quotes, addresses, or @LIST.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<OsString>,
     /// A folder, in which each picture keeps its name, or for one input a file. Photos are written as JPEG, PNG or WebP by their
@@ -76,7 +76,8 @@ pub(crate) fn run(args: &AnnotateArgs) -> Result<Outcome> {
     let from = selection.from.unwrap_or_default();
     let mut writer =
         Writer { inputs: &inputs, outputs: &outputs, from, progress, video: None, failed: Vec::new() };
-    let job = Job { inputs: &inputs, selection, max_pixels: args.models.max_pixels, stop: &stop };
+    let (max_pixels, timeout) = (args.models.max_pixels, args.selection.timeout);
+    let job = Job { inputs: &inputs, selection, max_pixels, timeout, stop: &stop };
     let work = Work { photo: annotated, frame: analyzed };
     pipeline::run(&job, &models, &work, &|_| Known::Nothing, |event| writer.take(event))?;
     if stop.is_set() {
@@ -104,6 +105,7 @@ fn outputs(inputs: &[Input], out: &Path) -> Result<Vec<PathBuf>> {
     for input in inputs {
         let name = match &input.place {
             Place::File(path) => path.file_name().unwrap_or_default().to_owned(),
+            Place::Object => input.name.rsplit('/').next().unwrap_or_default().into(),
             Place::Stdin => "stdin.jpg".into(),
             Place::Nowhere(why) => bail!("{}: {why}", input.name),
         };
@@ -139,6 +141,8 @@ struct Writer<'a> {
 
 struct OpenVideo {
     info: VideoInfo,
+    /// Has the sound.
+    file: VideoFile,
     tracker: Tracker,
     encoder: Option<Encoder>,
     error: Option<String>,
@@ -156,9 +160,9 @@ impl Writer<'_> {
                 self.done(input, written.err());
             }
             Event::Unreadable { input, message } => self.done(input, Some(message)),
-            Event::Opened { info, .. } => {
-                self.video =
-                    Some(OpenVideo { info, tracker: Tracker::default(), encoder: None, error: None });
+            Event::Opened { info, file, .. } => {
+                let tracker = Tracker::default();
+                self.video = Some(OpenVideo { info, file, tracker, encoder: None, error: None });
             }
             Event::Frame { input, time, result, .. } => {
                 if let Err(error) = self.frame(input, time, result)
@@ -196,7 +200,7 @@ impl Writer<'_> {
         let encoder = match &mut video.encoder {
             Some(encoder) => encoder,
             none => {
-                let Place::File(sound) = &self.inputs[input].place else { return Ok(()) };
+                let sound = (*video.file).as_ref();
                 let rate = video.info.frame_rate.unwrap_or(FRAME_RATE).clamp(1.0, 240.0);
                 let partial = partial(&self.outputs[input]);
                 let started = Encoder::start(&partial, sound, self.from, pixels.dimensions(), rate);

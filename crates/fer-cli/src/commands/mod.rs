@@ -2,6 +2,8 @@
 
 pub(crate) mod analyze;
 pub(crate) mod annotate;
+pub(crate) mod corpus;
+pub(crate) mod query;
 pub(crate) mod report;
 
 use std::sync::Arc;

@@ -1,20 +1,29 @@
-//! From the arguments of a command to a list of files: photos, videos, folders, globs, lists and standard input.
+//! From the arguments of a command to a list of files: photos, videos, folders, globs, lists, addresses and standard input.
 //!
 //! The list is complete before any work begins, in an order that depends only on the arguments and the names of the files. What
 //! cannot be listed becomes an input with a problem, which becomes a row of the table.
 
 mod name;
+mod remote;
 mod walk;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub(crate) use name::{name_of, path_of_bytes};
+use remote::Stores;
+pub(crate) use remote::{Contents, Fetch, VideoFile, fetch};
 pub(crate) use walk::Filter;
+#[cfg(feature = "corpus")]
+pub(crate) use walk::has_extension;
+
+/// Largest photo file, in bytes.
+pub(crate) const MOST_BYTES: u64 = 256 << 20;
 
 /// Something to analyse.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,68 +41,85 @@ pub(crate) enum Place {
     File(PathBuf),
     /// Standard input: the bytes of one photo.
     Stdin,
+    /// An object of a store, whose address is the input's name.
+    Object,
     /// Nowhere; the text says why.
     Nowhere(String),
 }
 
-/// Lists the files that the arguments name. Files that are named twice are listed once.
+/// Lists the files that the arguments name. Files that are named twice are listed once. A store that sends nothing for `timeout`
+/// counts as stalled.
 ///
 /// # Errors
 /// If a list cannot be read, or an argument is an address that this program cannot open.
-pub(crate) fn list(arguments: &[impl AsRef<OsStr>], filter: &Filter) -> Result<Vec<Input>> {
-    let mut inputs = Vec::new();
+pub(crate) fn list(
+    arguments: &[impl AsRef<OsStr>],
+    filter: &Filter,
+    timeout: Duration,
+) -> Result<Vec<Input>> {
+    let mut list = List { filter, stores: Stores::new(timeout), inputs: Vec::new() };
     for argument in arguments {
-        add(argument.as_ref(), filter, &mut inputs, true)?;
+        list.add(argument.as_ref(), true)?;
     }
     let mut names = HashSet::new();
-    inputs.retain(|input| names.insert(input.name.clone()));
-    Ok(inputs)
+    list.inputs.retain(|input| names.insert(input.name.clone()));
+    Ok(list.inputs)
 }
 
-fn add(argument: &OsStr, filter: &Filter, inputs: &mut Vec<Input>, lists: bool) -> Result<()> {
-    let path = Path::new(argument);
-    let text = argument.to_str().unwrap_or_default();
-    if text == "-" {
-        inputs.push(Input { name: "-".to_owned(), place: Place::Stdin });
-        return Ok(());
-    }
-    if let Some(list) = text.strip_prefix('@').filter(|_| lists && !path.exists()) {
-        return add_list(list, filter, inputs);
-    }
-    if let Some((scheme, _)) = text.split_once("://") {
-        bail!("{text}: this version reads no {scheme}:// addresses; copy the files to a folder first");
-    }
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => walk::folder(path, filter, inputs),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_glob(text) => {
-            add_glob(text, filter, inputs)?;
+/// A list in the making.
+struct List<'a> {
+    filter: &'a Filter,
+    stores: Stores,
+    inputs: Vec<Input>,
+}
+
+impl List<'_> {
+    /// Adds what an argument names. It may be a list if `lists` says so.
+    fn add(&mut self, argument: &OsStr, lists: bool) -> Result<()> {
+        let path = Path::new(argument);
+        let text = argument.to_str().unwrap_or_default();
+        if text == "-" {
+            self.inputs.push(Input { name: "-".to_owned(), place: Place::Stdin });
+            return Ok(());
         }
-        // A file that cannot be opened gets a row that says so when its turn comes.
-        _ => inputs.push(Input { name: name_of(path), place: Place::File(path.to_owned()) }),
+        if let Some(list) = text.strip_prefix('@').filter(|_| lists && !path.exists()) {
+            return self.add_list(list);
+        }
+        if text.contains("://") {
+            return self.stores.add(text, self.filter, &mut self.inputs);
+        }
+        match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => walk::folder(path, self.filter, &mut self.inputs),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_glob(text) => {
+                add_glob(text, self.filter, &mut self.inputs)?;
+            }
+            // A file that cannot be opened gets a row that says so when its turn comes.
+            _ => self.inputs.push(Input { name: name_of(path), place: Place::File(path.to_owned()) }),
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Adds the files of a list: one path, glob, folder or address a line; empty lines are skipped. `-` is standard input.
+    fn add_list(&mut self, list: &str) -> Result<()> {
+        let cannot = || format!("cannot read the list {list}");
+        let mut bytes = Vec::new();
+        if list == "-" {
+            io::stdin().lock().read_to_end(&mut bytes).with_context(cannot)?;
+        } else {
+            bytes = std::fs::read(list).with_context(cannot)?;
+        }
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !line.is_empty() && line != b"-" {
+                self.add(path_of_bytes(line).as_os_str(), false)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
-}
-
-/// Adds the files of a list: one path, glob or folder a line; empty lines are skipped. `-` is standard input.
-fn add_list(list: &str, filter: &Filter, inputs: &mut Vec<Input>) -> Result<()> {
-    let cannot = || format!("cannot read the list {list}");
-    let mut bytes = Vec::new();
-    if list == "-" {
-        io::stdin().lock().read_to_end(&mut bytes).with_context(cannot)?;
-    } else {
-        bytes = std::fs::read(list).with_context(cannot)?;
-    }
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if !line.is_empty() && line != b"-" {
-            add(path_of_bytes(line).as_os_str(), filter, inputs, false)?;
-        }
-    }
-    Ok(())
 }
 
 fn add_glob(pattern: &str, filter: &Filter, inputs: &mut Vec<Input>) -> Result<()> {
@@ -135,6 +161,7 @@ pub(crate) fn read(
     let cannot = |error: io::Error| format!("cannot be read: {error}");
     let mut input: Box<dyn BufRead> = match place {
         Place::Nowhere(message) => return Err(message.clone()),
+        Place::Object => return Err("is an object of a store, which is not read like a file".to_owned()),
         Place::Stdin => Box::new(io::stdin().lock()),
         Place::File(path) => {
             let metadata = path.metadata().map_err(cannot)?;
@@ -165,7 +192,7 @@ mod tests {
     use super::*;
 
     fn names(arguments: &[&Path], filter: &Filter) -> Vec<String> {
-        let inputs = list(arguments, filter).unwrap();
+        let inputs = list(arguments, filter, Duration::ZERO).unwrap();
         inputs
             .into_iter()
             .map(|input| Path::new(&input.name).file_name().unwrap().to_string_lossy().into_owned())
@@ -190,15 +217,16 @@ mod tests {
             names(&[&root.join("*.jpg"), &root.join("notes.txt"), root], &others)[..2],
             ["z.jpg", "notes.txt"]
         );
-        let nothing = list(&[root.join("*.gif")], &all).unwrap();
+        let nothing = list(&[root.join("*.gif")], &all, Duration::ZERO).unwrap();
         assert!(matches!(&nothing[0].place, Place::Nowhere(why) if why.contains("no file matches")));
         let lines = format!("{}\r\n\n{}\n", root.join("z.jpg").display(), root.join("missing.jpg").display());
         std::fs::write(root.join("list.txt"), lines).unwrap();
-        let from_list = list(&[format!("@{}", root.join("list.txt").display())], &all).unwrap();
+        let from_list =
+            list(&[format!("@{}", root.join("list.txt").display())], &all, Duration::ZERO).unwrap();
         assert_eq!(from_list.len(), 2);
         assert!(read(&from_list[1].place, 9, |_| false).unwrap_err().starts_with("cannot be read"));
-        let error = list(&["s3://bucket/photos"], &all).unwrap_err().to_string();
-        assert!(error.contains("s3://"), "{error}");
+        let error = list(&["ftp://host/a.jpg"], &all, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("ftp://host/a.jpg: "), "{error}");
     }
 
     #[test]

@@ -40,17 +40,31 @@ impl Filter {
     /// Whether a file is taken; `path` is relative to the folder.
     fn takes(&self, path: &Path) -> bool {
         if self.include.is_empty() {
-            let extension =
-                path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-            return extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
+            return has_extension(path);
         }
         matches(&self.include, path)
+    }
+
+    /// Whether an object is taken, whose path in a folder of a store this is: it matches, and neither it nor a folder above it
+    /// is hidden or left out.
+    #[cfg(any(feature = "corpus", test))]
+    pub(crate) fn selects(&self, path: &Path) -> bool {
+        let is_hidden =
+            |part: std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+        let is_left_out = |path: &Path| !path.as_os_str().is_empty() && self.leaves_out(path);
+        self.takes(path) && !path.components().any(is_hidden) && !path.ancestors().any(is_left_out)
     }
 
     /// Whether a file or folder is left out.
     fn leaves_out(&self, path: &Path) -> bool {
         matches(&self.exclude, path)
     }
+}
+
+/// Whether a name has the extension of a photo or a video.
+pub(crate) fn has_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
 /// Whether a pattern matches the whole path, or the last part of it if the pattern has no slash.
@@ -94,5 +108,22 @@ fn add(root: &Path, folder: &Path, filter: &Filter, inputs: &mut Vec<Input>) {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_selected_like_files() {
+        let filter = Filter::new(&[], &["thumbs".to_owned()]).unwrap();
+        let selects = |path: &str| filter.selects(Path::new(path));
+        assert!(selects("a.jpg") && selects("b/c.MP4"));
+        assert!(
+            !selects("notes.txt") && !selects(".a.jpg") && !selects("b/.c/d.jpg") && !selects("thumbs/a.jpg")
+        );
+        let some = Filter::new(&["b/*.txt".to_owned()], &[]).unwrap();
+        assert!(some.selects(Path::new("b/notes.txt")) && !some.selects(Path::new("a.jpg")));
     }
 }

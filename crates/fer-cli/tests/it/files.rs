@@ -63,7 +63,7 @@ fn nothing_that_can_be_done_is_exit_code_1() {
     refused(&["analyze", "empty.jpg", "--out", "t.xlsx"], "the extension is none of parquet, csv");
     refused(&["analyze", "empty.jpg", "--out", "nothing"], "this is a folder");
     refused(&["analyze", "empty.jpg", "--out", "no/t.csv"], "cannot write no/t.csv.journal");
-    refused(&["analyze", "s3://bucket/a.jpg", "--out", "x.csv"], "s3://");
+    refused(&["analyze", "ftp://host/a.jpg", "--out", "x.csv"], "ftp://host/a.jpg: ");
     refused(&["analyze", "empty.jpg", "--out", "x.csv", "--model", "nothing"], "--model nothing");
     refused(&["analyze", "empty.jpg", "--out", "x.csv", "--min-face", "-3"], "");
     refused(&["analyze", "empty.jpg", "--out", "x.csv", "--every", "soon"], "is not a time");

@@ -58,6 +58,11 @@ impl Folder {
         fer_table::read(&self.path(table)).unwrap().flat_map(|piece| piece.unwrap()).collect()
     }
 
+    #[cfg(feature = "corpus")]
+    pub(crate) fn has_ffmpeg(&self) -> bool {
+        Command::new("ffmpeg").arg("-version").output().is_ok()
+    }
+
     pub(crate) fn ffmpeg(&self, arguments: &str) -> bool {
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-y"]).args(arguments.split_whitespace()).current_dir(self.0.path());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod annotate;
+mod corpus;
 mod files;
 mod harness;
 mod report;

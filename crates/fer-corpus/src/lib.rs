@@ -1,0 +1,19 @@
+//! SQL over tables of faces, and corpora: many objects of stores, in parts.
+//!
+//! [`Query`] runs a `SELECT` over tables in any of the formats of `fer-table` with DataFusion and gives Arrow record batches.
+//! [`store`] lists and fetches objects of S3, Google Cloud Storage, Azure and web servers. A [`Planner`] lists a store once into a
+//! manifest, and [`run_here`] makes a table of each of its parts. Only
+//! this crate knows DataFusion and object stores. It knows no networks: [`kernel`] is what it asks
+//! to analyse an object.
+
+mod error;
+pub mod kernel;
+mod manifest;
+mod query;
+mod run;
+pub mod store;
+
+pub use error::CorpusError;
+pub use manifest::{OBJECTS_PER_PART, Plan, Planner, local};
+pub use query::{Query, QueryError, Rows};
+pub use run::{Ending, Host, Job, Summary, Watch, run_here, runtime};
