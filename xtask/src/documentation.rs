@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::workspace;
 
 /// The pages that are checked.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "datasets/README.md",
     "docs/api.md",
