@@ -5,6 +5,9 @@
 //! manifest, and [`run_here`] makes a table of each of its parts. Only
 //! this crate knows DataFusion and object stores. It knows no networks: [`kernel`] is what it asks
 //! to analyse an object.
+//!
+//! The crate is empty without the feature `engine`, which the feature `corpus` of `fer-cli` turns on.
+#![cfg(feature = "engine")]
 
 mod error;
 pub mod kernel;
