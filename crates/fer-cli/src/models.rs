@@ -71,6 +71,7 @@ pub(crate) struct ModelArgs {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ModelSettings {
     model: Option<PathBuf>,
+    labels: LabelSet,
     detector: Option<PathBuf>,
     engine: EngineChoice,
     min_face: Option<f32>,
@@ -79,7 +80,7 @@ pub(crate) struct ModelSettings {
 
 #[cfg(feature = "corpus")]
 impl ModelSettings {
-    /// What of the options decides about the rows, with the engine that was found.
+    /// What of the options decides about the rows, with the labels and the engine that were found.
     ///
     /// # Errors
     /// If the working directory is gone.
@@ -93,14 +94,16 @@ impl ModelSettings {
             EngineKind::Tract => EngineChoice::Tract,
             EngineKind::OnnxRuntime => EngineChoice::Onnxruntime,
         };
+        let labels = models.parts.bundle.head().label_set;
         let ModelArgs { min_face, max_pixels, .. } = *args;
-        Ok(Self { model: absolute(&args.model)?, detector, engine, min_face, max_pixels })
+        Ok(Self { model: absolute(&args.model)?, labels, detector, engine, min_face, max_pixels })
     }
 
     /// The options again, with what each machine chooses for itself.
     pub(crate) fn to_args(&self, threads: usize, onnxruntime: Option<PathBuf>) -> ModelArgs {
-        let Self { model, detector, engine, min_face, max_pixels } = self.clone();
-        ModelArgs { model, detector, engine, onnxruntime, threads, min_face, max_pixels }
+        let Self { model, labels, detector, engine, min_face, max_pixels } = self.clone();
+        let labels = Some(labels);
+        ModelArgs { model, labels, detector, engine, onnxruntime, threads, min_face, max_pixels }
     }
 }
 
