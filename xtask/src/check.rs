@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Subcommand;
 
+use crate::process::tests_of_workspace;
 use crate::{python, workspace};
 
 /// What to check.
@@ -33,7 +34,8 @@ pub(crate) fn run(check: &Check) -> Result<()> {
 
 fn gpu(small: bool) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--workspace", "--test", "it", "--", "gpu::", "--include-ignored", "--nocapture"]);
+    cargo.args(tests_of_workspace());
+    cargo.args(["--test", "it", "--", "gpu::", "--include-ignored", "--nocapture"]);
     if small {
         cargo.args(["--skip", "real_sizes"]);
     }

@@ -20,10 +20,11 @@ fn packages(selection: &[&str]) -> BTreeSet<String> {
 }
 
 /// Checks that a build of a member compiles every package with features with which the tests compile it too. A package may be
-/// compiled twice, for the program and for build scripts, so that the program's packages are also compared by themselves.
-fn check_shared(member: &str) {
+/// compiled twice, for the program and for build scripts, so that the program's packages are also compared by themselves. The tests
+/// are built with `features`.
+fn check_shared(member: &str, features: &[&str]) {
     for (all, own) in [("normal,build,dev", "normal,build"), ("normal,dev", "normal")] {
-        let tests = packages(&["--workspace", "--edges", all]);
+        let tests = packages(&[&["--workspace", "--edges", all], features].concat());
         let member = packages(&["--package", member, "--edges", own]);
         assert!(tests.len() > 100 && member.len() > 100, "{} and {} packages", tests.len(), member.len());
         let different: Vec<_> = member.difference(&tests).collect();
@@ -36,10 +37,11 @@ fn check_shared(member: &str) {
 
 #[test]
 fn fer_train_shares_its_dependencies_with_the_tests() {
-    check_shared("fer-train");
+    check_shared("fer-train", &[]);
+    check_shared("fer-train", &["--features", "fer-cli/corpus"]);
 }
 
 #[test]
 fn the_python_wheel_shares_its_dependencies_with_the_tests() {
-    check_shared("fer-python");
+    check_shared("fer-python", &[]);
 }

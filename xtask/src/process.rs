@@ -17,12 +17,24 @@ pub(crate) fn build(arguments: &[&str], file: &str) -> Result<PathBuf> {
     run_cargo(&[&["build", "--release"], arguments].concat(), "release", file)
 }
 
-/// Builds a binary the way `cargo test --workspace` does, so that nothing is compiled twice, and returns its path.
+/// Arguments for a test build of the whole workspace. The variable `FER_TEST_FEATURES` names features with which the tests were
+/// built, as for `--features`; others would compile much a second time.
+pub(crate) fn tests_of_workspace() -> Vec<String> {
+    let mut arguments = vec!["test".to_owned(), "--workspace".to_owned()];
+    if let Ok(features) = std::env::var("FER_TEST_FEATURES") {
+        arguments.extend(["--features".to_owned(), features]);
+    }
+    arguments
+}
+
+/// Builds a binary the way the tests are built, so that nothing is compiled twice, and returns its path.
 ///
 /// # Errors
 /// The build fails.
 pub(crate) fn build_as_tests_do(file: &str) -> Result<PathBuf> {
-    run_cargo(&["test", "--workspace", "--no-run"], "debug", file)
+    let mut arguments = tests_of_workspace();
+    arguments.push("--no-run".to_owned());
+    run_cargo(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), "debug", file)
 }
 
 fn run_cargo(arguments: &[&str], folder: &str, file: &str) -> Result<PathBuf> {
