@@ -106,7 +106,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let Faces { test, samples, pictures, failures } = Faces::read(args, &bundle)?;
     let out = args.out.clone().unwrap_or_else(|| report::default_folder(&args.bundle, &bundle, test));
     let compute = args.compute.open()?;
-    let shards = Shards::new(compute.device.clone(), compute.shards)?;
+    let shards = Shards::of(&compute)?;
     let scorer = Scorer::of_bundle(&shards, &bundle, &compute.device);
     let fit = args.record && test == TestSet::Public;
     let mut scored = evaluate::score(&bundle, &scorer, test, &samples, fit);

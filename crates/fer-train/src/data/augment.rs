@@ -8,6 +8,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::data::degrade::Degradation;
+
 /// The content of a view outside of the face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +58,9 @@ pub struct Augmentation {
     /// Beta(this, this). 0 turns it off.
     #[serde(default)]
     pub mixup: f32,
+    /// What photos do to faces, after the changes above.
+    #[serde(default)]
+    pub degradation: Degradation,
 }
 
 fn reflected() -> Vec<Border> {
@@ -81,7 +86,8 @@ impl Augmentation {
         if self.borders.is_empty() {
             return Err("augmentation.borders is empty; expected reflect, edge or grey".to_owned());
         }
-        within("mixup", self.mixup, 100.0)
+        within("mixup", self.mixup, 100.0)?;
+        self.degradation.check()
     }
 
     /// A random view of a face in the input size of the network, row-major grey levels 0 to 255. It follows from the seed.
@@ -113,6 +119,7 @@ impl Augmentation {
                 *out = ((luma - mean) * contrast + mean + brightness).clamp(0.0, 255.0);
             }
         }
+        self.degradation.apply(&mut view, [height, width], &mut random);
         view
     }
 }
@@ -142,6 +149,7 @@ mod tests {
             contrast: 0.0,
             borders: reflected(),
             mixup: 0.0,
+            degradation: Degradation::default(),
         }
     }
 
@@ -245,6 +253,7 @@ mod tests {
             contrast: 1.0,
             borders: vec![Border::Reflect, Border::Edge, Border::Grey],
             mixup: 0.0,
+            degradation: Degradation::default(),
         };
         for seed in 0..200 {
             let seen = view(&wild, seed);

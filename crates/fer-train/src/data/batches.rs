@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand_distr::Distribution;
+use rayon::prelude::*;
 
 use crate::data::targets::Targets;
 use crate::training::config::TrainingConfig;
@@ -37,29 +38,28 @@ impl Batches<'_> {
     pub fn part(&self, rows: &[usize], blend: &Blend, first: usize, epoch: usize) -> MiniBatch {
         let InputSpec { channels, height, width } = self.spec.input();
         let preprocessing = self.spec.preprocessing();
-        let mut batch = MiniBatch {
-            pixels: Vec::with_capacity(rows.len() * channels * height * width),
-            targets: Vec::with_capacity(rows.len() * self.spec.labels().len() * self.spec.label_sets().len()),
-        };
         let face = |row: usize| {
             let seed = mix([self.config.seed, epoch as u64, row as u64]);
             let sample = &self.training[row];
             (self.config.augmentation.view(&sample.pixels, self.spec, seed), self.targets.row(sample))
         };
-        for (position, &row) in (first..).zip(rows) {
+        let faces = rows.par_iter().enumerate().map(|(place, &row)| {
             let (mut view, mut target) = face(row);
-            if let Some(&other) = blend.partners.get(position) {
+            if let Some(&other) = blend.partners.get(first + place) {
                 let (other_view, other_target) = face(other);
                 let mixed = |a: f32, b: f32| blend.weight * a + (1.0 - blend.weight) * b;
                 view.iter_mut().zip(other_view).for_each(|(a, b)| *a = mixed(*a, b));
                 target.iter_mut().zip(other_target).for_each(|(a, b)| *a = mixed(*a, b));
             }
-            for _ in 0..channels {
-                batch.pixels.extend(view.iter().map(|&luma| preprocessing.normalise(luma)));
-            }
-            batch.targets.extend(target);
+            view.iter_mut().for_each(|luma| *luma = preprocessing.normalise(*luma));
+            (view, target)
+        });
+        let (views, targets): (Vec<_>, Vec<_>) = faces.unzip();
+        let mut pixels = Vec::with_capacity(rows.len() * channels * height * width);
+        for view in views {
+            (0..channels).for_each(|_| pixels.extend_from_slice(&view));
         }
-        batch
+        MiniBatch { pixels, targets: targets.concat() }
     }
 }
 

@@ -10,6 +10,7 @@ use fer_model::weights::Weights;
 use fer_network::{Network, mix};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -128,13 +129,13 @@ impl<S: Serialize + DeserializeOwned + PartialEq> StageRun<'_, S> {
         let sgd = OptimizerConfig::Sgd { momentum: MOMENTUM, nesterov: true, weight_decay };
         let mut optimizer = Optimizer::new(&network, sgd);
         optimizer.restore(&network, checkpoint.optimizer, device)?;
-        let shards = Shards::new(device.clone(), self.compute.shards)?;
+        let shards = Shards::of(self.compute)?;
         let mut progress = Progress::new();
         for step in checkpoint.state.step..steps {
             let dropout = mix([seed, step as u64, u64::MAX]);
             let (gradients, parts) =
                 shards.step(&network, dropout, of.batch_size, |network, range, device| {
-                    let drawn = range.map(|position| {
+                    let drawn = range.into_par_iter().map(|position| {
                         let mut random = StdRng::seed_from_u64(mix([seed, step as u64, position as u64]));
                         samples.draw(position, &mut random)
                     });

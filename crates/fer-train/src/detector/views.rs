@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::config::Views;
+use crate::data::degrade::smooth;
 
 /// What the networks are trained on, and what their manifest says.
 pub const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 };
@@ -113,39 +114,5 @@ fn cover(pixels: &mut [f32], side: usize, random: &mut StdRng) {
         for row in rows.clone() {
             pixels[channel * side * side + row * side..][columns.clone()].fill(fill);
         }
-    }
-}
-
-/// Replaces each pixel by the weighted mean (1, 2, 1) of itself and its neighbours in both directions. The border stays.
-pub(super) fn smooth(values: &mut [f32], side: usize) {
-    for row in values.chunks_exact_mut(side) {
-        let mut before = row[0];
-        for x in 1..side - 1 {
-            let here = row[x];
-            row[x] = 0.25 * (before + 2.0 * here + row[x + 1]);
-            before = here;
-        }
-    }
-    // Row by row, because a walk down a column of a large crop misses the cache at every step.
-    let mut above = values[..side].to_vec();
-    for y in 1..side - 1 {
-        let (here, below) = values[y * side..].split_at_mut(side);
-        for ((here, above), below) in here.iter_mut().zip(&mut above).zip(&*below) {
-            let before = std::mem::replace(above, *here);
-            *here = 0.25 * (before + 2.0 * *here + below);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blur_keeps_the_mean() {
-        let mut values = vec![0.0; 25];
-        values[12] = 1.0;
-        smooth(&mut values, 5);
-        assert!((values.iter().sum::<f32>() - 1.0).abs() < 1e-6 && (values[12] - 0.25).abs() < 1e-6);
     }
 }

@@ -3,7 +3,7 @@
 //! One step of burn's CPU backend scales badly over cores, but independent steps scale almost perfectly. So each shard
 //! runs on a replica of the network in a thread pool of one thread, with its own batch-norm statistics. Gradients and
 //! statistics are then summed in the order of the shards, so that two runs give the same weights. On a GPU there is one
-//! shard.
+//! shard, whose faces are drawn by all cores.
 
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ use fer_model::NetworkSpec;
 use fer_model::spec::InputSpec;
 use fer_network::{DropoutMasks, Network, Replica};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::training::device::Compute;
 
 /// Preprocessed faces with their targets.
 pub struct MiniBatch {
@@ -34,20 +36,35 @@ pub struct Tally {
     pub data_seconds: f64,
 }
 
-/// Thread pools of one thread each, and the device on which they compute.
+/// A thread pool for each shard, and the device on which they compute.
 pub struct Shards {
     pools: Vec<ThreadPool>,
     device: Device,
 }
 
 impl Shards {
-    /// Starts `count` threads, at least one.
+    /// Starts the threads of a device.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn of(compute: &Compute) -> Result<Self> {
+        // On the CPU each thread of a pool computes; next to a GPU they all prepare the one shard.
+        let threads = if compute.gpu.is_some() { 0 } else { 1 };
+        Self::with_threads(compute.device.clone(), compute.shards, threads)
+    }
+
+    /// `count` shards, at least one, of one thread each.
     ///
     /// # Errors
     /// If the system refuses a thread.
     pub fn new(device: Device, count: usize) -> Result<Self> {
+        Self::with_threads(device, count, 1)
+    }
+
+    /// With so many threads for each shard; 0 stands for all cores.
+    fn with_threads(device: Device, count: usize, threads: usize) -> Result<Self> {
         let pools = (0..count.max(1))
-            .map(|_| ThreadPoolBuilder::new().num_threads(1).build())
+            .map(|_| ThreadPoolBuilder::new().num_threads(threads).build())
             .collect::<Result<_, _>>()
             .context("cannot start the training threads")?;
         Ok(Self { pools, device })

@@ -75,13 +75,16 @@ pub fn train(
     };
     let start = starting_point(&settings, folder, resume, notice)?;
     let provenance = provenance(config, compute, &data, teacher.as_ref());
-    let shards = Shards::new(compute.device.clone(), compute.shards)?;
+    let shards = Shards::of(compute)?;
     if let Some((teacher, bundle)) = config.teacher.as_ref().zip(teacher.as_ref()) {
         notice(format!("{} classifies the training rows", teacher.bundle.display()));
         teach(teacher, bundle, &mut data.training, compute, &shards);
     }
     let targets = Targets::new(spec, config.label_smoothing, config.class_weights.as_ref(), &data.training);
     let batches = Batches { config, spec, targets, training: data.training };
+    if let Some(gpu) = &compute.gpu {
+        notice(format!("{} prepares the kernels of the network, which can take minutes", gpu.driver));
+    }
     check_gpu(&batches, compute, &start.weights)?;
     let folder = RunFolder::create(folder, settings, provenance)?;
     let network = Network::new(spec.architecture(), &start.weights, &compute.device.clone().autodiff());

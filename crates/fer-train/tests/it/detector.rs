@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use fer_model::weights::read_arrays;
 use image::{Rgb, RgbImage, imageops};
 use serde_json::{Value, json};
 
@@ -233,6 +234,7 @@ fn a_single_shot_run_that_was_killed_ends_as_one_that_was_not() {
 
     the_detector_is_a_detectors_folder(folder);
     the_detector_has_a_refinement_network(folder);
+    a_run_starts_from_another_ones_average(folder);
     other_settings_are_refused(folder);
 }
 
@@ -267,6 +269,29 @@ fn the_detector_is_a_detectors_folder(folder: &Path) {
     ]);
     let message = refusal(cascade_only.args(["--pyramid-factor", "0.5"]));
     assert!(message.contains("belong to an MTCNN"), "{message}");
+}
+
+/// Hardly trains, and without a second network, so that the averaged weights of the first run stay.
+fn a_run_starts_from_another_ones_average(folder: &Path) {
+    let text = fs::read_to_string(folder.join("single_shot.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    (config["refinement"], config["learning_rate"]) = (Value::Null, 1e-9.into());
+    let mut with_start = |path: &str| {
+        config["init_from"] = path.into();
+        fs::write(folder.join("single_shot.json"), config.to_string()).unwrap();
+    };
+    with_start("runs/nowhere/checkpoint.safetensors");
+    let message = refusal(&mut train_single_shot(folder, "continued"));
+    assert!(message.contains("cannot start from runs/nowhere/checkpoint.safetensors"), "{message}");
+    with_start("runs/whole/checkpoint.safetensors");
+    succeeds(&mut train_single_shot(folder, "continued"));
+    fs::write(folder.join("single_shot.json"), text).unwrap();
+    let [whole, continued] = ["whole", "continued"].map(|run| {
+        let bytes = fs::read(folder.join("runs").join(run).join("checkpoint.safetensors")).unwrap();
+        let arrays = read_arrays(&bytes, |name| name == "average.layers.0.weight").unwrap();
+        arrays.into_values().next().unwrap().values
+    });
+    assert!(whole.iter().zip(&continued).all(|(a, b)| (a - b).abs() < 1e-6), "{whole:?} and {continued:?}");
 }
 
 fn other_settings_are_refused(folder: &Path) {

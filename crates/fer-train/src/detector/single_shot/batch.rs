@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fer_detect::single_shot::{Cell, STRIDES, VALUES};
+use rayon::prelude::*;
 
 use super::config::LossConfig;
 use super::loss::{Sums, of_crop, weigh};
@@ -56,14 +57,15 @@ pub fn loss(
     device: &Device,
 ) -> (Tensor<1>, Sums) {
     let values: Vec<Vec<f32>> = outputs.iter().map(|output| host(output.clone().inner())).collect();
-    let (mut sums, mut gradients) = (Sums::default(), Vec::with_capacity(samples.len()));
-    for (crop, sample) in samples.iter().enumerate() {
+    let crops = samples.par_iter().enumerate().map(|(crop, Sample { targets, ignored, .. })| {
         let values = grid.gather(&values, crop);
         let mut gradient = vec![[0.0; VALUES]; values.len()];
-        let Sample { targets, ignored, .. } = sample;
-        sums.add(&of_crop(&grid.cells, &values, targets, ignored, config, &mut gradient));
-        gradients.push(gradient);
-    }
+        let sums = of_crop(&grid.cells, &values, targets, ignored, config, &mut gradient);
+        (sums, gradient)
+    });
+    let (of_crops, gradients): (Vec<Sums>, Vec<_>) = crops.unzip();
+    let mut sums = Sums::default();
+    of_crops.iter().for_each(|of_crop| sums.add(of_crop));
     let mut by_output = vec![Vec::new(); outputs.len()];
     for mut gradient in gradients {
         weigh(&mut gradient, &sums, config, factor);

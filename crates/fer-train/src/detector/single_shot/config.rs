@@ -1,7 +1,7 @@
 //! The configuration of a single-shot detector's training, read from `configs/detector/*.json` and checked once.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use fer_detect::mtcnn::Stage;
@@ -18,6 +18,9 @@ use crate::training::optimizer::OptimizerConfig;
 pub struct SingleShotTraining {
     /// The kind of configuration, which distinguishes it from an MTCNN's.
     pub kind: Kind,
+    /// `checkpoint.safetensors` of another run, whose averaged weights this one starts from; random weights if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
     /// Determines initial weights, split, crops and views.
     pub seed: u64,
     /// Which photos are used, and how.

@@ -16,6 +16,7 @@ use fer_model::weights::{Arrays, Weights};
 use fer_network::{Network, mix};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -90,7 +91,7 @@ pub fn train(job: &Job<'_>, start: Checkpoint<RunState>) -> Result<EpochReport> 
     let config = &job.settings.config;
     annotations::write(&job.folder.path().join("validation.csv"), &job.corpus.validation)?;
     let device = &job.compute.device;
-    let shards = Shards::new(device.clone(), job.compute.shards)?;
+    let shards = Shards::of(job.compute)?;
     let grid = Grid::new(config.side());
     let subject = gpu_check::Subject {
         compute: job.compute,
@@ -98,6 +99,9 @@ pub fn train(job: &Job<'_>, start: Checkpoint<RunState>) -> Result<EpochReport> 
         weights: &start.weights,
         samples: config.batch_size,
     };
+    if let Some(gpu) = &job.compute.gpu {
+        eprintln!("{} prepares the kernels of the network, which can take minutes", gpu.driver);
+    }
     gpu_check::check(&subject, |shards, network| {
         let (gradients, part) = step(job, &grid, shards, network, 0);
         (gradients, part.sums.loss(&config.loss))
@@ -112,16 +116,19 @@ pub fn train(job: &Job<'_>, start: Checkpoint<RunState>) -> Result<EpochReport> 
     run.state.best().cloned().context("the run has no epoch")
 }
 
-/// The checkpoint in a run's folder, or initial weights.
+/// The checkpoint in a run's folder, or initial weights: those of another run if the configuration names one.
 ///
 /// # Errors
-/// Returns an error if the checkpoint cannot be read or is of another run.
+/// Returns an error if a checkpoint cannot be read, or if it is of another run or network.
 pub fn starting_point(settings: &RunSettings, folder: &Path) -> Result<Checkpoint<RunState>> {
     let config = &settings.config;
     if folder.join(checkpoint::FILE).exists() {
         return Checkpoint::read(folder, &config.network, settings);
     }
-    let weights = initial_weights(&config.network, config.seed)?;
+    let weights = match &config.init_from {
+        Some(path) => checkpoint::read_average(path, &config.network)?,
+        None => initial_weights(&config.network, config.seed)?,
+    };
     Ok(Checkpoint {
         state: RunState::default(),
         average: Some(weights.clone()),
@@ -166,7 +173,7 @@ fn step(
     let (gradients, parts) = shards.step(network, dropout, config.batch_size, |network, range, device| {
         let started = Instant::now();
         let factor = range.len() as f32 / config.batch_size as f32;
-        let samples = range.map(|position| {
+        let samples = range.into_par_iter().map(|position| {
             let seed = mix([config.seed, number as u64, position as u64]);
             view::draw(job.corpus, &config.views, config.side(), &mut StdRng::seed_from_u64(seed))
         });

@@ -8,7 +8,8 @@ use rand::{Rng, RngCore};
 use super::config::ViewConfig;
 use super::corpus::Corpus;
 use super::layout::{self, Patch};
-use crate::detector::views::{smooth, turn_grey};
+use crate::data::degrade::smooth;
+use crate::detector::views::turn_grey;
 
 const CHANNELS: usize = 3;
 
