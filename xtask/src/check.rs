@@ -19,6 +19,8 @@ pub(crate) enum Check {
     },
     /// Build the wheel of the Python package and run its tests in a temporary virtual environment.
     Python,
+    /// Compile Ballista and run corpora on a scheduler and two executors, also with the slow tests.
+    Cluster,
 }
 
 /// Runs the check.
@@ -29,6 +31,7 @@ pub(crate) fn run(check: &Check) -> Result<()> {
     match check {
         Check::Gpu { small } => gpu(*small),
         Check::Python => python::check(),
+        Check::Cluster => cluster(),
     }
 }
 
@@ -50,5 +53,20 @@ fn gpu(small: bool) -> Result<()> {
         cargo.env("XDG_RUNTIME_DIR", folder.path());
     }
     ensure!(cargo.status()?.success(), "training on the software renderer differs from training on the CPU");
+    Ok(())
+}
+
+fn cluster() -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    // Ballista changes features of crates that the whole workspace uses, so that only these members are built with it. fer-features
+    // keeps the networks' crates as the tests have them.
+    let selection = "test -p fer-cli -p fer-corpus -p fer-features --features fer-cli/cluster";
+    cargo.args(selection.split(' '));
+    // One test at a time: some of them need both cores.
+    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]).current_dir(workspace(""));
+    ensure!(
+        cargo.status()?.success(),
+        "a corpus on a cluster differs from one on one machine, or is slower than it should be"
+    );
     Ok(())
 }

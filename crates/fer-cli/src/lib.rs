@@ -38,7 +38,7 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Draw boxes and labels into photos and videos.
     Annotate(annotate::AnnotateArgs),
-    /// Analyse object stores in parts.
+    /// Analyse object stores in parts, on one machine or a cluster.
     Corpus(corpus::CorpusArgs),
     /// Ask tables with SQL.
     Query(query::QueryArgs),

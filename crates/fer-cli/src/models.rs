@@ -188,7 +188,7 @@ impl Models {
 }
 
 /// The number of inference threads that an option asks for.
-fn threads_of(option: usize) -> usize {
+pub(crate) fn threads_of(option: usize) -> usize {
     match option {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -29,7 +29,7 @@ pub enum CorpusError {
         /// What is wrong.
         source: fer_table::TableError,
     },
-    /// The engine failed.
+    /// The engine or the cluster failed.
     #[error("{0}")]
     Engine(String),
 }

@@ -1,14 +1,16 @@
-//! SQL over tables of faces, and corpora: many objects of stores, in parts.
+//! SQL over tables of faces, and corpora: many objects of stores, on one machine or a cluster.
 //!
 //! [`Query`] runs a `SELECT` over tables in any of the formats of `fer-table` with DataFusion and gives Arrow record batches.
 //! [`store`] lists and fetches objects of S3, Google Cloud Storage, Azure and web servers. A [`Planner`] lists a store once into a
-//! manifest, and [`run_here`] makes a table of each of its parts. Only
-//! this crate knows DataFusion and object stores. It knows no networks: [`kernel`] is what it asks
+//! manifest, and [`run_here`] makes a table of each of its parts; with the feature `cluster`, [`cluster`] does so on machines that
+//! Ballista schedules. Only this crate knows DataFusion, Ballista and object stores. It knows no networks: [`kernel`] is what it asks
 //! to analyse an object.
 //!
 //! The crate is empty without the feature `engine`, which the feature `corpus` of `fer-cli` turns on.
 #![cfg(feature = "engine")]
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod error;
 pub mod kernel;
 mod manifest;

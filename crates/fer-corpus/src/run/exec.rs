@@ -99,6 +99,11 @@ impl PartsExec {
         .with_scheduling_type(SchedulingType::Cooperative);
         Self { job: Arc::new(job), input, host, properties: Arc::new(properties) }
     }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn job(&self) -> &Job {
+        &self.job
+    }
 }
 
 impl DisplayAs for PartsExec {
@@ -145,7 +150,7 @@ impl ExecutionPlan for PartsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let lost = || DataFusionError::Execution("a plan of parts needs a host".to_owned());
+        let lost = || DataFusionError::Execution("only executors of fer run parts".to_owned());
         let host = self.host.clone().ok_or_else(lost)?;
         let job = Arc::clone(&self.job);
         let summaries = self.input.execute(partition, context)?.map(move |batch| {

@@ -17,7 +17,7 @@ use crate::kernel::{Kernels, Session};
 use crate::store::{FetchOptions, Fetched, Listed, Opened, START, fetch_one, local_path, too_large, within};
 
 /// Parts that run at the same time, so that one is fetched while the last objects of the other are analysed.
-const PARTS: usize = 2;
+pub(crate) const PARTS: usize = 2;
 
 /// Objects of a part that are fetched or wait, beyond one for each thread.
 const AHEAD: usize = 4;

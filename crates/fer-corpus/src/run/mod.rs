@@ -14,8 +14,12 @@ use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+#[cfg(feature = "cluster")]
+pub(crate) use exec::PartsExec;
 pub(crate) use exec::PartsTable;
 pub use host::Host;
+#[cfg(feature = "cluster")]
+pub(crate) use host::PARTS;
 pub use summary::Summary;
 
 use crate::store::{Folder, Opened};
@@ -92,6 +96,15 @@ impl Job {
         let names = Folder::new(&self.out, &Opened::default(), self.timeout)?.names().await?;
         Ok(parts.iter().filter(|part| names.contains(part)).count())
     }
+
+    /// Counts over the table of a part, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    #[cfg(feature = "cluster")]
+    pub(crate) async fn summary(&self, part: &str) -> Result<Option<Summary>, CorpusError> {
+        part::written(&Folder::new(&self.out, &Opened::default(), self.timeout)?, part).await
+    }
 }
 
 /// Gets what happens while parts run.
@@ -99,7 +112,7 @@ pub trait Watch {
     /// Is asked a few times a second whether to go on. `done` of the parts are done, as far as is known.
     fn goes_on(&mut self, done: usize) -> bool;
 
-    /// A part is done.
+    /// A part is done. Those that ran on a cluster come at the end.
     fn done(&mut self, part: Summary);
 }
 
@@ -165,7 +178,7 @@ pub(crate) async fn run_in(
     }
 }
 
-/// The runtime of everything that waits: stores and the engine.
+/// The runtime of everything that waits: stores, the engine, the cluster.
 ///
 /// # Errors
 /// If a thread cannot be started.

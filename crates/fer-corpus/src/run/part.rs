@@ -49,8 +49,8 @@ pub(super) async fn run(host: Arc<Host>, job: Arc<Job>, part: String) -> Result<
     let closed = || CorpusError::Engine("the program ends".to_owned());
     let _running = host.parts.acquire().await.map_err(|_| closed())?;
     // An executor may have written it and been lost before it could say so.
-    if let Some(table) = out.get(&part).await? {
-        return summarise(&part, table).map_err(in_table);
+    if let Some(summary) = written(&out, &part).await? {
+        return Ok(summary);
     }
     let pool = host.pool(&job).await?;
     let manifest = Folder::new(&job.manifest, &host.opened, job.timeout)?;
@@ -164,6 +164,12 @@ fn write(
     }
     table.finish()?;
     Ok((staged, summary))
+}
+
+/// Counts over the table of a part, if it is there.
+pub(super) async fn written(out: &Folder, part: &str) -> Result<Option<Summary>, CorpusError> {
+    let summary = out.get(part).await?.map(|table| summarise(part, table)).transpose();
+    summary.map_err(|source| CorpusError::Table { part: part.to_owned(), source })
 }
 
 /// Counts over a table that was written before.

@@ -56,8 +56,9 @@ impl Summary {
     }
 
     pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, DataFusionError> {
-        let wrong =
-            || DataFusionError::Execution("the engine gave other columns than those of a summary".to_owned());
+        let wrong = || {
+            DataFusionError::Execution("the cluster gave other columns than those of a summary".to_owned())
+        };
         let parts = batch.column(0).as_string_opt::<i32>().ok_or_else(wrong)?;
         let count = |column: usize, row: usize| {
             let counts =

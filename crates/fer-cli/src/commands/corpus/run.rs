@@ -1,4 +1,4 @@
-//! `fer corpus run`: a table for each part of a manifest.
+//! `fer corpus run`: a table for each part of a manifest, here or on a cluster.
 
 use std::time::{Duration, Instant};
 
@@ -30,15 +30,29 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
     let kernels = FaceKernels { onnxruntime: args.models.onnxruntime.clone() };
     let host = Host::new(Box::new(kernels), models.threads, runtime.handle().clone());
     drop(models);
-    watcher.host = Some(&host);
-    let ending = match parts.is_empty() {
-        true => Ending::Complete,
-        false => runtime.block_on(run_here(&host, &job, &parts, &mut watcher))?,
+    let ending = match &args.scheduler {
+        _ if parts.is_empty() => Ending::Complete,
+        Some(scheduler) => runtime.block_on(there(scheduler, &job, &parts, &mut watcher))?,
+        None => {
+            watcher.host = Some(&host);
+            runtime.block_on(run_here(&host, &job, &parts, &mut watcher))?
+        }
     };
     let outcome = watcher.end(ending, &args.out);
     // Downloads that nobody waits for must not delay the end.
     runtime.shutdown_background();
     Ok(outcome)
+}
+
+#[cfg(feature = "cluster")]
+async fn there(scheduler: &str, job: &Job, parts: &[String], watcher: &mut Watcher<'_>) -> Result<Ending> {
+    Ok(fer_corpus::cluster::run_there(scheduler, job, parts, watcher).await?)
+}
+
+#[cfg(not(feature = "cluster"))]
+#[expect(clippy::unused_async, reason = "the feature `cluster` waits here")]
+async fn there(scheduler: &str, _: &Job, _: &[String], _: &mut Watcher<'_>) -> Result<Ending> {
+    anyhow::bail!("--scheduler {scheduler}: {}", super::NO_CLUSTER)
 }
 
 /// A path that means the same in every process; addresses stay as they are.

@@ -111,6 +111,8 @@ fn what_cannot_be_planned_or_run_is_said() {
     refused(&["run", "n", "--out", "out"], "part-00000.parquet: ");
     folder.write("n/plan.json", b"{");
     refused(&["run", "n", "--out", "out"], "plan.json is damaged");
+    #[cfg(not(feature = "cluster"))]
+    refused(&["scheduler"], "--features cluster");
 }
 
 #[test]

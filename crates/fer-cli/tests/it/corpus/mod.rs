@@ -1,5 +1,7 @@
 //! SQL and object stores, which need the feature `corpus`; without it, that the program says so.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 #[cfg(feature = "corpus")]
 mod manifests;
 #[cfg(feature = "corpus")]
