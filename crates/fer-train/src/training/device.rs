@@ -44,6 +44,13 @@ pub struct Gpu {
     pub corrupted: Option<String>,
 }
 
+impl Gpu {
+    /// What to tell people before the first step.
+    pub fn first_step_notice(&self) -> String {
+        format!("{} prepares the kernels of the network, which can take minutes", self.driver)
+    }
+}
+
 /// Opens the device. `threads` is the number of CPU threads; 0 uses all cores. `trust_gpu` turns the refusal of a GPU that
 /// computes wrong numbers into a warning.
 ///

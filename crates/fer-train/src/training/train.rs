@@ -83,7 +83,7 @@ pub fn train(
     let targets = Targets::new(spec, config.label_smoothing, config.class_weights.as_ref(), &data.training);
     let batches = Batches { config, spec, targets, training: data.training };
     if let Some(gpu) = &compute.gpu {
-        notice(format!("{} prepares the kernels of the network, which can take minutes", gpu.driver));
+        notice(gpu.first_step_notice());
     }
     check_gpu(&batches, compute, &start.weights)?;
     let folder = RunFolder::create(folder, settings, provenance)?;

@@ -43,7 +43,7 @@ fn is_folder_of_store(text: &str) -> bool {
 
 /// What any other input names.
 fn list(input: &std::ffi::OsString, filter: &Filter, args: &PlanArgs) -> Result<Vec<Listed>> {
-    // The inputs open their stores on threads of their own.
+    // Listing waits for stores, which no thread of the async runtime may do.
     let found = std::thread::scope(|scope| {
         let list = || inputs::list(std::slice::from_ref(input), filter, args.timeout);
         scope.spawn(list).join().unwrap_or_else(|_| bail!("listing ended unexpectedly; this is a bug"))

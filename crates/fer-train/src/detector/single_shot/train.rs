@@ -100,7 +100,7 @@ pub fn train(job: &Job<'_>, start: Checkpoint<RunState>) -> Result<EpochReport> 
         samples: config.batch_size,
     };
     if let Some(gpu) = &job.compute.gpu {
-        eprintln!("{} prepares the kernels of the network, which can take minutes", gpu.driver);
+        eprintln!("{}", gpu.first_step_notice());
     }
     gpu_check::check(&subject, |shards, network| {
         let (gradients, part) = step(job, &grid, shards, network, 0);
