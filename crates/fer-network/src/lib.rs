@@ -4,6 +4,8 @@
 mod cpu;
 mod dropout;
 mod gpu;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 mod network;
 mod replica;
 mod seed;

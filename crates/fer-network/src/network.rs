@@ -435,10 +435,18 @@ impl Sum {
 }
 
 fn conv(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "libtorch")]
+    if let Some(y) = crate::libtorch::conv(layer, x.clone()) {
+        return y;
+    }
     if gpu::is_gpu(&x.device()) { gpu::conv(layer, x) } else { cpu::conv(layer, x) }
 }
 
 fn batch_norm<const D: usize>(layer: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "libtorch")]
+    if let Some(y) = crate::libtorch::batch_norm(layer, x.clone()) {
+        return y;
+    }
     if gpu::is_gpu(&x.device()) { gpu::batch_norm(layer, x) } else { cpu::batch_norm(layer, x) }
 }
 

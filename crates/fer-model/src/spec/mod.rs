@@ -235,13 +235,14 @@ mod tests {
     }
 
     /// Name, trainable and total parameters, labels, and the shape of the last image before the dense layers.
-    const SIZES: [(&str, usize, usize, usize, &str); 11] = [
+    const SIZES: [(&str, usize, usize, usize, &str); 12] = [
         ("classroom-4block", 9_009_223, 9_014_727, 7, "512×2×2"),
         ("cnn6", 2_866_631, 2_870_087, 7, "512×3×3"),
         ("cnn6-ferplus", 2_870_222, 2_873_678, 7, "512×3×3"),
         ("cnn6-wide", 4_472_775, 4_476_743, 7, "512×3×3"),
         ("custom-11conv", 9_012_295, 9_019_719, 7, "512×2×2"),
         ("mobilenet-v2", 2_396_551, 2_430_663, 7, "1280×3×3"),
+        ("resnet14", 2_117_054, 2_121_038, 7, "224×6×6"),
         ("resnet18", 11_171_271, 11_180_871, 7, "512×6×6"),
         ("resnet34", 21_279_431, 21_296_455, 7, "512×6×6"),
         ("shallow", 679_306, 679_306, 6, "36×12×12"),

@@ -24,23 +24,23 @@ fn primitive<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Primitive {
 
 /// What the tests need to compare two implementations of a layer.
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use burn::tensor::Tensor;
 
     /// Asserts that values differ by less than a hundred-thousandth of the largest.
-    pub(super) fn assert_close(name: &str, ours: &[f32], burns: &[f32]) {
+    pub(crate) fn assert_close(name: &str, ours: &[f32], burns: &[f32]) {
         let largest = burns.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         assert!(ours.len() == burns.len() && largest > 0.01, "{name}: {largest}");
         let off = ours.iter().zip(burns).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 1e-5 * largest, "{name}: {off} of {largest}");
     }
 
-    pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         tensor.into_data().try_to_vec().unwrap()
     }
 
     /// A loss whose gradient differs from element to element.
-    pub(super) fn uneven<const D: usize>(y: Tensor<D>) -> Tensor<1> {
+    pub(crate) fn uneven<const D: usize>(y: Tensor<D>) -> Tensor<1> {
         (y.clone() * y.cos().detach()).sum()
     }
 }

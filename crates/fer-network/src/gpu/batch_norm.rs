@@ -28,7 +28,7 @@ pub(crate) fn forward<const D: usize>(layer: &BatchNorm, x: Tensor<D>) -> Tensor
 }
 
 /// Moves the running statistics towards those of this mini-batch.
-fn update(layer: &BatchNorm, mean: Tensor<3>, variance: Tensor<3>) {
+pub(crate) fn update(layer: &BatchNorm, mean: Tensor<3>, variance: Tensor<3>) {
     for (running, latest) in [(&layer.running_mean, mean), (&layer.running_var, variance)] {
         let channels = latest.dims()[1];
         let latest: Tensor<1> = latest.detach().reshape([channels]);

@@ -12,6 +12,8 @@ mod batch_norm;
 mod conv;
 
 pub(crate) use batch_norm::forward as batch_norm;
+#[cfg(feature = "libtorch")]
+pub(crate) use batch_norm::update as update_running_statistics;
 pub(crate) use conv::forward as conv;
 
 use burn::tensor::{Device, Tensor};

@@ -15,6 +15,9 @@ enum Device {
     SoftwareGpu,
     /// All CPU cores, each with its own part of the mini-batch.
     Cpu,
+    /// The first NVIDIA GPU, through LibTorch.
+    #[cfg(feature = "libtorch")]
+    Cuda,
     /// burn's deprecated ndarray backend, to cross-check results.
     #[cfg(feature = "ndarray")]
     Ndarray,
@@ -45,6 +48,8 @@ impl ComputeArgs {
             Device::Gpu => DeviceChoice::Gpu,
             Device::SoftwareGpu => DeviceChoice::SoftwareGpu,
             Device::Cpu => DeviceChoice::Cpu,
+            #[cfg(feature = "libtorch")]
+            Device::Cuda => DeviceChoice::Cuda,
             #[cfg(feature = "ndarray")]
             Device::Ndarray => DeviceChoice::Ndarray,
         };
