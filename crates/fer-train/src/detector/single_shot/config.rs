@@ -151,6 +151,9 @@ pub struct Layouts {
     pub mosaic: f64,
     /// A grid of faces.
     pub crowd: f64,
+    /// Faces without their surroundings in a plain picture.
+    #[serde(default)]
+    pub cut_outs: f64,
 }
 
 /// Weights of the loss.
@@ -284,8 +287,8 @@ impl SingleShotTraining {
 
 impl ViewConfig {
     fn check(&self) -> Result<()> {
-        let Layouts { single, close, mosaic, crowd } = self.layouts;
-        let layouts = [single, close, mosaic, crowd];
+        let Layouts { single, close, mosaic, crowd, cut_outs } = self.layouts;
+        let layouts = [single, close, mosaic, crowd, cut_outs];
         ensure!(
             layouts.iter().all(|weight| weight.is_finite() && *weight >= 0.0)
                 && layouts.iter().sum::<f64>() > 0.0,

@@ -1,5 +1,5 @@
 //! Which parts of which photos a training crop shows: a part of one photo, a face that fills the crop, a mosaic of four
-//! photos, or a crowd. Small and crowded faces are rare in photos, so that tiles must make them.
+//! photos, a crowd, or faces that were cut out. Small and crowded faces are rare in photos, so that tiles must make them.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -9,6 +9,13 @@ use super::corpus::{Corpus, TrainingPhoto};
 
 /// Shorter side in pixels from which a photo may fill a crop; smaller ones are only tiles.
 const LARGE: u32 = 120;
+
+/// Least and largest side of a tile, in units of the longer side of its face.
+const TILE: [f64; 2] = [1.2, 2.6];
+
+/// The same for a face that was cut out, as in FER-2013: nothing of its surroundings is left, and sometimes not all of the
+/// face.
+const CUT_OUT: [f64; 2] = [0.8, 1.3];
 
 /// A part of a photo, and where it lies in the crop.
 #[derive(Clone, Copy)]
@@ -67,9 +74,9 @@ impl Similarity {
 /// Draws the patches of a crop of `side` pixels.
 pub fn draw<'a>(corpus: &'a Corpus, views: &ViewConfig, side: usize, random: &mut StdRng) -> Vec<Patch<'a>> {
     let whole = [0, 0, side, side];
-    let Layouts { single, close, mosaic, crowd } = views.layouts;
+    let Layouts { single, close, mosaic, crowd, cut_outs } = views.layouts;
     let draw = Draw { corpus, views };
-    match weighted(&[single, close, mosaic, crowd], random) {
+    match weighted(&[single, close, mosaic, crowd, cut_outs], random) {
         0 => vec![draw.part(whole, random)],
         1 => vec![draw.close(whole, random)],
         2 => {
@@ -77,12 +84,23 @@ pub fn draw<'a>(corpus: &'a Corpus, views: &ViewConfig, side: usize, random: &mu
             let rectangles = [[0, 0, x, y], [x, 0, side, y], [0, y, x, side], [x, y, side, side]];
             rectangles.map(|into| draw.part(into, random)).into()
         }
-        _ => {
+        3 => {
             let tiles = random.random_range(views.tiles[0]..=views.tiles[1]);
             let edge = |tile: usize| side * tile / tiles;
             let places = (0..tiles).flat_map(|row| (0..tiles).map(move |column| (row, column)));
             let tile = |(row, column)| [edge(column), edge(row), edge(column + 1), edge(row + 1)];
-            places.map(|place| draw.tile(tile(place), random)).collect()
+            places.map(|place| draw.tile(tile(place), TILE, random)).collect()
+        }
+        _ => {
+            let columns = random.random_range(1..=3);
+            let cell = side / columns;
+            let places = (0..columns * columns).map(|place| [place % columns * cell, place / columns * cell]);
+            let cut_out = |corner: [usize; 2]| {
+                let side = random.random_range(cell / 3..=cell);
+                let [x, y] = corner.map(|edge| edge + random.random_range(0..=cell - side));
+                draw.tile([x, y, x + side, y + side], CUT_OUT, random)
+            };
+            places.map(cut_out).collect()
         }
     }
 }
@@ -118,8 +136,8 @@ impl<'a> Draw<'a, '_> {
         self.patch(photo, into, longer(into) / side, centre(face.corners), to, random)
     }
 
-    /// A face with some of its surroundings, or a piece of a photo without faces.
-    fn tile(&self, into: [usize; 4], random: &mut StdRng) -> Patch<'a> {
+    /// A face, or a piece of a photo without faces. `sides` is the range of the tile's side, in units of the face's.
+    fn tile(&self, into: [usize; 4], sides: [f64; 2], random: &mut StdRng) -> Patch<'a> {
         let photo = self.any(random);
         let (width, height) = photo.levels[0].dimensions();
         let to = around(into, 0.15, random);
@@ -129,7 +147,7 @@ impl<'a> Draw<'a, '_> {
             return self.patch(photo, into, longer(into) / side, from, to, random);
         };
         let [x0, y0, x1, y1] = face.corners;
-        let side = f64::from((x1 - x0).max(y1 - y0)) * log_uniform([1.2, 2.6], random);
+        let side = f64::from((x1 - x0).max(y1 - y0)) * log_uniform(sides, random);
         self.patch(photo, into, longer(into) / side, centre(face.corners), to, random)
     }
 

@@ -37,7 +37,7 @@ pub struct Sample {
 /// Draws a crop of `side` pixels.
 pub fn draw(corpus: &Corpus, views: &ViewConfig, side: usize, random: &mut StdRng) -> Sample {
     let patches = layout::draw(corpus, views, side, random);
-    let mut canvas = vec![[0_u8; CHANNELS]; side * side];
+    let mut canvas = vec![[random.random_range(0..=255); CHANNELS]; side * side];
     let (mut targets, mut ignored) = (Vec::new(), Vec::new());
     for patch in &patches {
         render(patch, side, [random.random_range(0..=255); CHANNELS], &mut canvas);
