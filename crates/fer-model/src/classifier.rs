@@ -39,6 +39,7 @@ pub struct Classifier {
     output: String,
     labels: Vec<Emotion>,
     temperature: f32,
+    certain_above: f32,
     time: Duration,
 }
 
@@ -57,6 +58,7 @@ impl Classifier {
             output: bundle.head().output.clone(),
             labels: bundle.head().labels.clone(),
             temperature: bundle.head().temperature,
+            certain_above: bundle.head().certain_above(),
             time: Duration::ZERO,
         })
     }
@@ -87,6 +89,7 @@ impl Classifier {
         let labels = self.labels.len();
         let probabilities = logits.chunks_exact(labels).map(|row| {
             Probabilities::from_logits(row, &self.labels, self.temperature)
+                .map(|probabilities| probabilities.certain_above(self.certain_above))
                 .ok_or(ClassifyError::Logits { shape: vec![faces.len(), labels], labels })
         });
         probabilities.collect()

@@ -16,11 +16,19 @@ pub fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
+/// The probability above which an answer is certain if the model does not say: above it, a calibrated model is more likely to
+/// be right than wrong.
+pub(crate) const EVEN_CHANCE: f32 = 0.5;
+
 /// One probability for each emotion.
 ///
 /// Invariant: finite, each in `[0, 1]`, sum 1 ± 1e-4. Emotions that a model has no label for have probability 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probabilities([f32; Emotion::COUNT]);
+pub struct Probabilities {
+    values: [f32; Emotion::COUNT],
+    /// See [`Probabilities::is_uncertain`].
+    certain_above: f32,
+}
 
 impl Probabilities {
     /// The [`softmax`] of `logits / temperature`, assigned to the emotions in `labels`.
@@ -35,11 +43,17 @@ impl Probabilities {
         if temperature.is_nan() || temperature <= 0.0 {
             return None;
         }
-        let mut probabilities = [0.0; Emotion::COUNT];
+        let mut values = [0.0; Emotion::COUNT];
         for (label, probability) in labels.iter().zip(softmax(logits, f64::from(temperature))) {
-            probabilities[label.index()] = probability as f32;
+            values[label.index()] = probability as f32;
         }
-        Some(Self(probabilities))
+        Some(Self { values, certain_above: EVEN_CHANCE })
+    }
+
+    /// The same probabilities with another threshold of [`Probabilities::is_uncertain`].
+    #[must_use]
+    pub fn certain_above(self, threshold: f32) -> Self {
+        Self { certain_above: threshold, ..self }
     }
 
     /// Probabilities that were written down before, in the order of [`Emotion::ALL`]. Returns `None` unless each is in
@@ -47,38 +61,40 @@ impl Probabilities {
     pub fn from_values(values: [f32; Emotion::COUNT]) -> Option<Self> {
         let sum: f32 = values.iter().sum();
         let valid = values.iter().all(|value| (0.0..=1.0).contains(value)) && (sum - 1.0).abs() <= 1e-4;
-        valid.then_some(Self(values))
+        valid.then_some(Self { values, certain_above: EVEN_CHANCE })
     }
 
     /// The mean over several faces; `None` if there are none.
     pub fn mean<'a>(faces: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut sum = [0.0; Emotion::COUNT];
-        let mut count = 0_u32;
+        let (mut count, mut certain_above) = (0_u32, EVEN_CHANCE);
         for face in faces {
             count += 1;
-            for (total, value) in sum.iter_mut().zip(face.0) {
+            certain_above = face.certain_above;
+            for (total, value) in sum.iter_mut().zip(face.values) {
                 *total += value;
             }
         }
-        (count > 0).then(|| Self(sum.map(|total| total / count as f32)))
+        (count > 0).then(|| Self { values: sum.map(|total| total / count as f32), certain_above })
     }
 
     /// Interpolates towards `other`: weight 0 gives `self`, weight 1 gives `other`. Weights outside of `[0, 1]` are
-    /// clamped.
+    /// clamped. The threshold of certainty is that of `other`.
     #[must_use]
     pub fn towards(&self, other: &Self, weight: f32) -> Self {
         let weight = weight.clamp(0.0, 1.0);
-        Self(std::array::from_fn(|i| self.0[i] + weight * (other.0[i] - self.0[i])))
+        let values = std::array::from_fn(|i| self.values[i] + weight * (other.values[i] - self.values[i]));
+        Self { values, ..*other }
     }
 
     /// The probability of one emotion.
     pub fn get(&self, emotion: Emotion) -> f32 {
-        self.0[emotion.index()]
+        self.values[emotion.index()]
     }
 
     /// Emotions with their probabilities, in the order of [`Emotion::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Emotion, f32)> + '_ {
-        Emotion::ALL.into_iter().zip(self.0)
+        Emotion::ALL.into_iter().zip(self.values)
     }
 
     /// The most probable emotion; the first one if several are equally probable.
@@ -86,10 +102,10 @@ impl Probabilities {
         self.iter().fold((Emotion::Angry, f32::MIN), |best, next| if next.1 > best.1 { next } else { best }).0
     }
 
-    /// Whether the most probable emotion has a probability of at most 0.5: if the model is calibrated, it is then no more
-    /// likely to be right than wrong.
+    /// Whether the most probable emotion has at most the probability from which the model's answers count as certain, see
+    /// [`Calibration`](crate::bundle::Calibration); 0.5 if the model does not say.
     pub fn is_uncertain(&self) -> bool {
-        self.get(self.dominant()) <= 0.5
+        self.get(self.dominant()) <= self.certain_above
     }
 }
 
@@ -130,6 +146,16 @@ mod tests {
             |logits: &[f32]| Probabilities::from_logits(logits, &Emotion::ALL[..logits.len()], 1.0).unwrap();
         assert!(of(&[2.0, 2.0]).is_uncertain() && of(&[1.0, 0.9, 0.8]).is_uncertain());
         assert!(!of(&[2.1, 2.0]).is_uncertain());
+    }
+
+    #[test]
+    fn the_threshold_of_certainty_stays() {
+        let of = |logits: &[f32]| Probabilities::from_logits(logits, &Emotion::ALL[..2], 1.0).unwrap();
+        // 0.73 and 0.88
+        let (less, more) = (of(&[1.0, 0.0]).certain_above(0.8), of(&[2.0, 0.0]).certain_above(0.8));
+        assert!(less.is_uncertain() && !more.is_uncertain());
+        assert!(less.towards(&more, 0.1).is_uncertain() && !more.towards(&less, 0.1).is_uncertain());
+        assert!(Probabilities::mean([&less]).unwrap().is_uncertain());
     }
 
     #[test]

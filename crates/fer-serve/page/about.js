@@ -1,6 +1,6 @@
 // The About view: the model card, made of what `/v1/model` says.
 
-import { $, bars, element, percent, serverModel } from "./common.js";
+import { $, bars, calibration, element, percent, serverModel } from "./common.js";
 import { faceIcon } from "./faces.js";
 
 /** The 95 % confidence interval of a proportion `share` of `count` samples (Wilson 1927), in percent. */
@@ -67,6 +67,12 @@ export async function start() {
     $("recalls").replaceChildren(...bars(score.recall, null));
     $("confusion-card").hidden = !score.confusion;
     if (score.confusion) $("confusion").replaceChildren(...confusion(score.confusion, head.labels));
+  }
+  const fitted = calibration(model);
+  if (fitted) {
+    rows.push(...line("Certainty", `An answer is certain if its label has more than ${percent(fitted.certain_above)} of the probability. Of
+      ${fitted.faces} faces of FER-2013's PublicTest that the detector found in larger pictures, ${percent(fitted.certain)} have such an answer,
+      and ${percent(fitted.certain_accuracy)} of these answers are what most people said. Calibration error: ${(100 * fitted.error).toFixed(1)} %.`));
   }
   $("card-facts").replaceChildren(...rows, ...line("Data", bundle.data_licence));
   $("card-text").textContent = bundle.card;

@@ -15,7 +15,7 @@ export function element(tag, className, text = "") {
   return made;
 }
 
-/** The label as it is read out. It says so when no label has more than half of the probability. */
+/** The label as it is read out. It says so when the answer is uncertain. */
 export const spoken = (face) => `${face.dominant_emotion}${face.uncertain ? ", uncertain" : ""}`;
 
 /** One row for each emotion: drawing, name, bar and number. The dominant emotion stands out. */
@@ -77,6 +77,10 @@ export function serverModel() {
   });
   return model;
 }
+
+/** How the answering head of the server's model was calibrated; null if it was not. */
+export const calibration = ({ bundle, labels }) =>
+  bundle.heads.find(({ label_set }) => label_set === labels).calibration ?? null;
 
 /**
  * Sends a file and returns the server's response. A busy server is asked up to five times.

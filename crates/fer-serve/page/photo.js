@@ -1,7 +1,7 @@
 // The Photo view: choose or take a photo, send it to the server, show boxes, bars and the mood. The page sends the photo only to
 // its own server.
 
-import { $, ask, bars, download, element, percent, sentence, spoken } from "./common.js";
+import { $, ask, bars, calibration, download, element, percent, sentence, serverModel, spoken } from "./common.js";
 import { closeCamera, openCamera, snapshot } from "./camera.js";
 import { faceIcon } from "./faces.js";
 
@@ -165,6 +165,15 @@ function drawMood() {
     `${agreeing} of ${mood.faces} faces; mean probability ${percent(mood.mean[mood.dominant_emotion])}`;
 }
 
+/** Says what `uncertain` means for this model. The page's own sentence stays if the server does not answer. */
+async function explainDoubt() {
+  const model = await serverModel().catch(() => null);
+  const fitted = model && calibration(model);
+  if (!fitted) return;
+  $("doubt").textContent = `Uncertain: no label has more than ${percent(fitted.certain_above)} of the probability.
+    ${percent(fitted.certain)} of the answers are more certain, and ${percent(fitted.certain_accuracy)} of those are what most people say.`;
+}
+
 function select(index) {
   current.selected = index;
   const { faces } = current.analysis;
@@ -172,6 +181,7 @@ function select(index) {
   $("face-title").textContent = faces.length > 1 ? `Face ${index + 1} of ${faces.length}` : "The face";
   $("bars").replaceChildren(...bars(face.emotions, face.dominant_emotion));
   $("doubt").hidden = !face.uncertain;
+  if (face.uncertain) explainDoubt();
   $("faces").replaceChildren(
     ...(faces.length < 2 ? [] : faces).map((other, position) => {
       const button = element("button", "");

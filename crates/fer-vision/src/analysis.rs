@@ -92,7 +92,7 @@ struct FaceJson {
     /// The emotion with the highest probability.
     #[schema(value_type = EmotionSchema)]
     dominant_emotion: Emotion,
-    /// Whether no emotion has more than half of the probability.
+    /// Whether no emotion has a probability above the model's `certain_above`.
     uncertain: bool,
 }
 

@@ -105,7 +105,7 @@ pub struct FaceRecord {
     /// The emotion with the highest probability. Null without a face.
     #[schema(required = true, value_type = Option<EmotionSchema>)]
     pub dominant: Option<Emotion>,
-    /// Whether no emotion has more than half of the probability. Null without a face.
+    /// Whether no emotion has a probability above the model's `certain_above`. Null without a face.
     #[schema(required = true)]
     pub uncertain: Option<bool>,
     /// Number of the track: the same for one face over all frames of a video in which it is followed. Null for a photo and

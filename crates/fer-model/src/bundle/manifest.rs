@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BundleError, FORMAT_VERSION, WEIGHTS_FILE};
+use crate::probabilities::EVEN_CHANCE;
 use crate::spec::{NetworkSpec, logits};
 use crate::weights::WeightsDtype;
 use crate::{Emotion, LabelSet};
@@ -92,6 +93,23 @@ pub enum Activation {
     Softmax,
 }
 
+/// What a head's probabilities are worth, measured on the faces of PublicTest that the detector finds in larger pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Number of faces.
+    pub faces: usize,
+    /// Expected calibration error (Guo et al. 2017): the mean distance between the probability of the answer and the fraction of
+    /// people who gave it, over bins of probability, weighted by the number of faces.
+    pub error: f64,
+    /// Answers with a probability above it count as certain.
+    pub certain_above: f32,
+    /// Fraction of the faces with a certain answer.
+    pub certain: f64,
+    /// Fraction of the certain answers that are what most people said.
+    pub certain_accuracy: f64,
+}
+
 /// One output of the model, its meaning and its results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +124,9 @@ pub struct HeadEntry {
     pub labels: Vec<Emotion>,
     /// The logits are divided by it before the softmax; 1 until it has been fitted.
     pub temperature: f32,
+    /// How well the probabilities fit at that temperature, and when an answer is certain; nothing until it has been measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Scores by split, on the labels of the label set.
     pub scores: BTreeMap<String, Score>,
 }
@@ -119,9 +140,15 @@ impl HeadEntry {
             activation: Activation::Softmax,
             labels: network.labels().to_vec(),
             temperature: 1.0,
+            calibration: None,
             scores: BTreeMap::new(),
         };
         network.label_sets().iter().map(head).collect()
+    }
+
+    /// The probability above which an answer of this head is certain.
+    pub fn certain_above(&self) -> f32 {
+        self.calibration.map_or(EVEN_CHANCE, |calibration| calibration.certain_above)
     }
 
     /// Checks that the heads are those of the network, each once, in any order.
@@ -148,6 +175,10 @@ impl HeadEntry {
             let temperature = head.temperature;
             if !(temperature.is_finite() && temperature > 0.0) {
                 return Err(format!("temperature is {temperature}; expected a number above 0"));
+            }
+            let certain_above = head.certain_above();
+            if !(0.0..1.0).contains(&certain_above) {
+                return Err(format!("certain_above is {certain_above}; expected 0 to below 1"));
             }
         }
         match missing.first() {
@@ -391,6 +422,7 @@ impl Manifest {
             activation,
             labels,
             temperature: file.temperature,
+            calibration: None,
             scores: file.scores.clone(),
         });
         let heads = heads.collect();

@@ -20,7 +20,9 @@ use crate::spec::NetworkSpec;
 use crate::weights::{Weights, WeightsError};
 use crate::{LabelSet, onnx};
 
-pub use manifest::{Activation, Ensemble, FaceSpec, HeadEntry, Manifest, Networks, Score, WeightsEntry};
+pub use manifest::{
+    Activation, Calibration, Ensemble, FaceSpec, HeadEntry, Manifest, Networks, Score, WeightsEntry,
+};
 pub use write::BundleBuilder;
 
 /// The format version that this program writes. It also reads versions 1 and 2.

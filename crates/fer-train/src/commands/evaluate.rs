@@ -6,13 +6,16 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use fer_dataset::{Dataset, Sample};
 use fer_image::CropRule;
+use fer_model::bundle::Calibration;
 use fer_model::{Bundle, LabelSet};
+use fer_train::evaluation::calibration::{self, Rated};
 use fer_train::evaluation::detected::{self, DetectedScore, TILTS};
 use fer_train::evaluation::evaluate::{self, Evaluation, PicturesScore};
 use fer_train::evaluation::metrics::Metrics;
 use fer_train::evaluation::pictures::{self, Part, Pictures};
 use fer_train::evaluation::scorer::Scorer;
 use fer_train::evaluation::test_set::{TestSet, labelled_by};
+use fer_train::evaluation::views::{Views, view_logits};
 use fer_train::open_bundle;
 use fer_train::report::evaluation as report;
 use fer_train::training::shards::Shards;
@@ -48,11 +51,12 @@ pub(crate) struct EvaluateArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Write the score into the bundle's model.json. On the public test, also fit the temperature and write it.
+    /// Write the score into the bundle's model.json. On the public test, also fit the temperature and the probability above which
+    /// answers are certain, and write them.
     #[arg(long)]
     record: bool,
     /// Also paste the faces of the split into larger pictures, detect them there, and score the detected faces beside the
-    /// original crops. With --faces, detect the faces in the pictures.
+    /// original crops. Calibration is then measured on the detected faces. With --faces, detect the faces in the pictures.
     #[arg(long)]
     detected: bool,
     #[command(flatten)]
@@ -103,13 +107,13 @@ enum SplitArg {
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let bundle = open_bundle(&args.bundle)?.with_labels(args.labels)?;
-    let Faces { test, samples, pictures, failures } = Faces::read(args, &bundle)?;
+    let Faces { test, rows, samples, pictures, failures } = Faces::read(args, &bundle)?;
     let out = args.out.clone().unwrap_or_else(|| report::default_folder(&args.bundle, &bundle, test));
     let compute = args.compute.open()?;
     let shards = Shards::of(&compute)?;
     let scorer = Scorer::of_bundle(&shards, &bundle, &compute.device);
-    let fit = args.record && test == TestSet::Public;
-    let mut scored = evaluate::score(&bundle, &scorer, test, &samples, fit);
+    let calibrated = calibrate(args, &bundle, &scorer, test, &rows)?;
+    let mut scored = evaluate::score(&bundle, &scorer, test, &samples, calibrated);
     evaluate::keep(&scored.evaluation, &bundle, test, args.record, &args.bundle)?;
     if args.detected && test != TestSet::Pictures {
         let rules = args.crop.rules(bundle.face().crop);
@@ -129,9 +133,41 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     unreadable(&failures)
 }
 
+/// The temperature, and the calibration of the probabilities at that temperature on the rows that people rated. Both are fitted
+/// if they are to be recorded on PublicTest, otherwise they are the bundle's.
+fn calibrate(
+    args: &EvaluateArgs,
+    bundle: &Bundle,
+    scorer: &Scorer<'_>,
+    test: TestSet,
+    rows: &[Sample],
+) -> Result<(f32, Calibration)> {
+    let head = bundle.head();
+    // Pictures have a label and no votes.
+    let set = if test == TestSet::Pictures { LabelSet::Fer2013 } else { head.label_set };
+    let (samples, mut targets) = calibration::rated(rows, scorer.spec.labels(), set);
+    let logits = if args.detected && test != TestSet::Pictures {
+        let found = detected::logits(bundle, scorer, &samples, TILTS[0])?;
+        let (numbers, logits): (Vec<usize>, Vec<Vec<f32>>) = found.into_iter().unzip();
+        targets = numbers.into_iter().map(|number| targets[number].clone()).collect();
+        logits
+    } else {
+        view_logits(scorer, &samples, Views::Plain).swap_remove(0)
+    };
+    let rated = Rated { logits, targets };
+    Ok(if args.record && test == TestSet::Public {
+        rated.fit()
+    } else {
+        (head.temperature, rated.measure(head.temperature, head.certain_above()))
+    })
+}
+
 /// The faces to score on.
 struct Faces {
     test: TestSet,
+    /// All of them, also those to which the labels that count give none.
+    rows: Vec<Sample>,
+    /// Those that are scored.
     samples: Vec<Sample>,
     /// What was read of a folder of pictures.
     pictures: Option<PicturesScore>,
@@ -156,8 +192,8 @@ impl Faces {
              --labels fer2013"
         );
         let labels = bundle.network().labels();
-        let mut samples =
-            labelled_by(set, test.rows(Dataset::read_with_votes(&args.data, args.votes.as_deref())?));
+        let rows = test.rows(Dataset::read_with_votes(&args.data, args.votes.as_deref())?);
+        let mut samples = labelled_by(set, rows.clone());
         samples.retain(|sample| labels.contains(&sample.label));
         ensure!(
             !samples.is_empty(),
@@ -165,7 +201,7 @@ impl Faces {
             args.data.display(),
             test.name()
         );
-        Ok(Self { test, samples, pictures: None, failures: Vec::new() })
+        Ok(Self { test, rows, samples, pictures: None, failures: Vec::new() })
     }
 
     fn of_pictures(folder: &Path, detected: bool, bundle: &Bundle) -> Result<Self> {
@@ -181,7 +217,7 @@ impl Faces {
         let pictures = samples.len() + without_face.len();
         let score =
             PicturesScore { folder: folder.to_owned(), detected, pictures, without_face: without_face.len() };
-        Ok(Self { test: TestSet::Pictures, samples, pictures: Some(score), failures })
+        Ok(Self { test: TestSet::Pictures, rows: samples.clone(), samples, pictures: Some(score), failures })
     }
 }
 
@@ -217,13 +253,8 @@ fn print(evaluation: &Evaluation) {
         percent(evaluation.accuracy_ten_crop),
         interval(evaluation.accuracy_ten_crop_interval)
     );
-    println!(
-        "  balanced {}, calibration error {} at temperature {:.3}, cross-entropy {:.4}",
-        percent(metrics.balanced_accuracy),
-        percent(metrics.ece),
-        evaluation.temperature,
-        metrics.loss
-    );
+    println!("  balanced {}, cross-entropy {:.4}", percent(metrics.balanced_accuracy), metrics.loss);
+    print_calibration(evaluation);
     print_classes(metrics);
     if let Some(count) = evaluation.private_scorings {
         println!("scorings of this bundle on PrivateTest so far: {count}");
@@ -234,6 +265,19 @@ fn print(evaluation: &Evaluation) {
     for score in &evaluation.detected {
         print_detected(score, metrics.samples);
     }
+}
+
+fn print_calibration(evaluation: &Evaluation) {
+    let Calibration { faces, error, certain_above, certain, certain_accuracy } = evaluation.calibration;
+    println!(
+        "  calibration error {} on {faces} rated faces at temperature {:.3}; answers above {:.0} % are certain: {} of the faces, \
+         and {} of those answers are right",
+        percent(error),
+        evaluation.temperature,
+        100.0 * certain_above,
+        percent(certain),
+        percent(certain_accuracy)
+    );
 }
 
 fn print_classes(metrics: &Metrics) {

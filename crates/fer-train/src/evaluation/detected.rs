@@ -95,6 +95,25 @@ pub fn score(
     Ok(scores.collect())
 }
 
+/// The logits of the faces that are found and cut out by the bundle's rule, with their indices.
+///
+/// # Errors
+/// If the detector fails.
+pub fn logits(
+    bundle: &Bundle,
+    scorer: &Scorer<'_>,
+    samples: &[Sample],
+    tilt: f32,
+) -> Result<Vec<(usize, Vec<f32>)>> {
+    let found = find(bundle, samples, tilt)?;
+    let crop = |found: &Found| bundle.face().extract(&found.picture, &found.location);
+    let crops = found.iter().enumerate().filter_map(|(number, found)| Some((number, crop(found.as_ref()?)?)));
+    let (numbers, crops): (Vec<usize>, Vec<FaceCrop>) = crops.unzip();
+    let crops: Vec<&FaceCrop> = crops.iter().collect();
+    let logits = scorer.logits(crops.len(), |range| input(&crops[range], scorer.spec));
+    Ok(numbers.into_iter().zip(logits).collect())
+}
+
 /// Whether the network is right about each crop; `None` where there is no crop. `crops` and `samples` have equal lengths.
 fn right_crops(scorer: &Scorer<'_>, crops: &[Option<FaceCrop>], samples: &[Sample]) -> Vec<Option<bool>> {
     let spec = scorer.spec;

@@ -112,7 +112,9 @@ fn write(
 /// The heads of the first bundle, in its order, without results.
 fn heads(first: &Bundle) -> Vec<HeadEntry> {
     let heads = first.manifest().heads.iter().cloned();
-    heads.map(|head| HeadEntry { temperature: 1.0, scores: BTreeMap::new(), ..head }).collect()
+    heads
+        .map(|head| HeadEntry { temperature: 1.0, calibration: None, scores: BTreeMap::new(), ..head })
+        .collect()
 }
 
 /// The new bundle's `training`. Whoever looked at PrivateTest with a member has looked at it with the whole, so the count

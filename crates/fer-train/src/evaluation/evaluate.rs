@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fer_dataset::Sample;
-use fer_model::{Bundle, Emotion, LabelSet, NetworkSpec, softmax};
+use fer_model::bundle::Calibration;
+use fer_model::{Bundle, Emotion, LabelSet, softmax};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::evaluation::caveats::caveats;
 use crate::evaluation::detected::DetectedScore;
-use crate::evaluation::metrics::{Metrics, fit_temperature};
+use crate::evaluation::metrics::Metrics;
 use crate::evaluation::scorer::Scorer;
 use crate::evaluation::test_set::TestSet;
 use crate::evaluation::views::{Views, view_logits};
@@ -41,6 +42,9 @@ pub struct Evaluation {
     pub accuracy_ten_crop_interval: [f64; 2],
     /// Divisor of the logits.
     pub temperature: f32,
+    /// How well the probabilities fit on all faces that people rated; for a split and with `--detected`, on the upright detected
+    /// crops of them.
+    pub calibration: Calibration,
     /// How often this bundle has been scored on PrivateTest, including this time; `None` on PublicTest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_scorings: Option<u64>,
@@ -77,16 +81,16 @@ pub struct PicturesScore {
 
 /// Scores a bundle on the samples of a test set.
 ///
-/// With `fit`, the temperature is fitted to the samples: to their labels, or for FER+ to the votes on them, which say how far people
-/// agree. Without, it is the head's.
-pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sample], fit: bool) -> Scored {
+/// The logits are divided by `temperature`, at which `calibration` was measured.
+pub fn score(
+    bundle: &Bundle,
+    scorer: &Scorer<'_>,
+    test: TestSet,
+    samples: &[Sample],
+    (temperature, calibration): (f32, Calibration),
+) -> Scored {
     let labels = scorer.spec.labels();
     let plain = view_logits(scorer, samples, Views::Plain);
-    let temperature = if fit {
-        fit_temperature(&plain[0], &targets(samples, scorer.spec, bundle.head().label_set)) as f32
-    } else {
-        bundle.head().temperature
-    };
     let probabilities = |views: &[Vec<Vec<f32>>]| mean(views, samples.len(), f64::from(temperature));
     let metrics = |probabilities: &[Vec<f64>]| Metrics::of(probabilities, &labels_of(samples), labels);
     let [flip, ten] = [Views::Flip, Views::TenCrop]
@@ -102,6 +106,7 @@ pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sam
         accuracy_ten_crop: ten.accuracy,
         accuracy_ten_crop_interval: ten.accuracy_interval,
         temperature,
+        calibration,
         private_scorings: (test == TestSet::Private)
             .then(|| private_scorings(&bundle.manifest().training) + 1),
         weights_sha256: bundle.manifest().weights.sha256.clone(),
@@ -112,7 +117,7 @@ pub fn score(bundle: &Bundle, scorer: &Scorer<'_>, test: TestSet, samples: &[Sam
 }
 
 /// Writes into a bundle's `model.json` what it has to keep of an evaluation: always the count of scorings on PrivateTest,
-/// and with `record` the score and the temperature of the head.
+/// and with `record` the score of the head; on PublicTest also its temperature and calibration.
 ///
 /// # Errors
 /// If the bundle cannot be written.
@@ -133,7 +138,10 @@ pub fn keep(
     if let (true, Some(usage)) = (record, test.usage()) {
         for head in builder.heads.iter_mut().filter(|head| head.label_set == evaluation.label_set) {
             head.scores.insert(usage.to_owned(), evaluation.plain.score());
-            head.temperature = evaluation.temperature;
+            if test == TestSet::Public {
+                head.temperature = evaluation.temperature;
+                head.calibration = Some(evaluation.calibration);
+            }
         }
     }
     builder.write(folder).context("cannot note the score in the bundle")
@@ -156,16 +164,6 @@ pub(crate) fn set_private_scorings(training: &mut Value, count: u64) {
 pub fn measure(scorer: &Scorer<'_>, samples: &[Sample]) -> Metrics {
     let logits = view_logits(scorer, samples, Views::Plain);
     Metrics::of(&mean(&logits, samples.len(), 1.0), &labels_of(samples), scorer.spec.labels())
-}
-
-/// What people said about each sample, as probabilities of the network's labels: the votes on it for FER+, otherwise its label.
-fn targets(samples: &[Sample], spec: &NetworkSpec, set: LabelSet) -> Vec<Vec<f64>> {
-    let labels = spec.labels();
-    let of_sample = |sample: &Sample| match sample.votes_among(labels) {
-        Some(votes) if set == LabelSet::FerPlus => votes.into_iter().map(f64::from).collect(),
-        _ => labels.iter().map(|label| f64::from(u8::from(sample.label == *label))).collect(),
-    };
-    samples.iter().map(of_sample).collect()
 }
 
 fn labels_of(samples: &[Sample]) -> Vec<Emotion> {

@@ -22,8 +22,7 @@ pub struct Metrics {
     pub accuracy_interval: [f64; 2],
     /// Mean recall of the emotions that occur.
     pub balanced_accuracy: f64,
-    /// Expected calibration error: the mean distance between confidence and accuracy over bins of confidence, weighted
-    /// by the number of faces.
+    /// See [`calibration_error`].
     pub ece: f64,
     /// Mean cross-entropy.
     pub loss: f64,
@@ -73,27 +72,16 @@ impl Metrics {
         let place = |emotion: &Emotion| labels.iter().position(|label| label == emotion).unwrap_or(0);
         let samples = truth.len();
         let mut confusion = vec![vec![0; labels.len()]; labels.len()];
-        let mut bins = vec![(0_usize, 0.0, 0_usize); BINS];
+        let mut pairs = Vec::with_capacity(samples);
         let mut loss = 0.0;
         for (row, emotion) in probabilities.iter().zip(truth) {
             let (own, answer) = (place(emotion), most_probable(row));
             confusion[own][answer] += 1;
             loss -= row[own].max(f64::MIN_POSITIVE).ln();
-            let bin = ((row[answer] * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
-            bins[bin].0 += 1;
-            bins[bin].1 += row[answer];
-            bins[bin].2 += usize::from(own == answer);
+            pairs.push((row[answer], f64::from(u8::from(own == answer))));
         }
         let right: usize = (0..labels.len()).map(|i| confusion[i][i]).sum();
-        let reliability: Vec<Bin> = (0..BINS)
-            .filter(|&bin| bins[bin].0 > 0)
-            .map(|bin| {
-                let (faces, confidence, right) = bins[bin];
-                let mean = |sum: f64| sum / faces as f64;
-                let low = bin as f64 / BINS as f64;
-                Bin { low, faces, confidence: mean(confidence), accuracy: mean(right as f64) }
-            })
-            .collect();
+        let reliability = reliability(&pairs);
         let per_class: BTreeMap<Emotion, ClassMetrics> = labels
             .iter()
             .enumerate()
@@ -107,14 +95,13 @@ impl Metrics {
             })
             .collect();
         let recalls: Vec<f64> = per_class.values().filter_map(|class| class.recall).collect();
-        let distance = |bin: &Bin| (bin.confidence - bin.accuracy).abs() * bin.faces as f64;
         let all = samples.max(1) as f64;
         Self {
             samples,
             accuracy: right as f64 / all,
             accuracy_interval: wilson(right, samples),
             balanced_accuracy: recalls.iter().sum::<f64>() / recalls.len().max(1) as f64,
-            ece: reliability.iter().map(distance).sum::<f64>() / all,
+            ece: calibration_error(&reliability),
             loss: loss / all,
             per_class,
             labels: labels.to_vec(),
@@ -132,6 +119,32 @@ impl Metrics {
         let confusion = self.confusion.clone();
         Score { samples: self.samples, accuracy: self.accuracy, recall: recalls.collect(), confusion }
     }
+}
+
+/// Sorts faces into bins by confidence. Each has the probability of its answer and whether that was right, 1 or 0, or the
+/// fraction of people who gave it.
+pub fn reliability(pairs: &[(f64, f64)]) -> Vec<Bin> {
+    let mut bins = vec![(0_usize, 0.0, 0.0); BINS];
+    for (confidence, right) in pairs {
+        let bin = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
+        bins[bin].0 += 1;
+        bins[bin].1 += confidence;
+        bins[bin].2 += right;
+    }
+    let filled = bins.into_iter().enumerate().filter(|(_, (faces, ..))| *faces > 0);
+    let bin = |(number, (faces, confidence, right)): (usize, (usize, f64, f64))| {
+        let mean = |sum: f64| sum / faces as f64;
+        Bin { low: number as f64 / BINS as f64, faces, confidence: mean(confidence), accuracy: mean(right) }
+    };
+    filled.map(bin).collect()
+}
+
+/// Expected calibration error: the mean distance between confidence and accuracy over bins of confidence, weighted by the
+/// number of faces (Guo et al. 2017).
+pub fn calibration_error(bins: &[Bin]) -> f64 {
+    let faces: usize = bins.iter().map(|bin| bin.faces).sum();
+    let distance = |bin: &Bin| (bin.confidence - bin.accuracy).abs() * bin.faces as f64;
+    bins.iter().map(distance).sum::<f64>() / faces.max(1) as f64
 }
 
 /// The 95 % score interval of the fraction `right / of` (Wilson 1927).

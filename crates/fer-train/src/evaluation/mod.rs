@@ -2,6 +2,7 @@
 //! pictures, ensembles.
 
 pub mod average;
+pub mod calibration;
 pub mod caveats;
 pub mod detected;
 pub mod ensemble;

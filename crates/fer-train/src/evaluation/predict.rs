@@ -15,7 +15,7 @@ pub struct Prediction {
     pub path: String,
     /// The most probable emotion.
     pub dominant: Emotion,
-    /// Whether that emotion's probability is at most one half.
+    /// Whether that emotion's probability is too low to be certain, see [`Probabilities::is_uncertain`].
     pub uncertain: bool,
     /// All probabilities.
     pub probabilities: Probabilities,
