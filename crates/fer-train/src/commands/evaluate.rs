@@ -123,7 +123,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         }
     }
     scored.evaluation.pictures = pictures;
-    report::write(&scored, &bundle, &samples, &out)?;
+    report::write(&scored, &bundle, &scorer, &samples, &out)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&scored.evaluation)?);
     } else {

@@ -8,6 +8,7 @@ pub mod detected;
 pub mod ensemble;
 pub mod evaluate;
 pub mod metrics;
+pub mod occlusion;
 pub mod pictures;
 pub mod predict;
 pub mod scorer;

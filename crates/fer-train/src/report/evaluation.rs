@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use fer_dataset::Sample;
 use fer_model::{Bundle, LabelSet};
+use image::{Rgb, RgbImage};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
 use crate::evaluation::evaluate::{Evaluation, Scored};
 use crate::evaluation::metrics::Metrics;
+use crate::evaluation::occlusion;
+use crate::evaluation::scorer::Scorer;
 use crate::evaluation::test_set::TestSet;
 use crate::report::sheet::Sheet;
 use crate::report::{charts, folder};
@@ -19,6 +22,9 @@ use crate::training::shards::most_probable;
 /// Wrong predictions that are shown, the most confident ones.
 const SHOWN: usize = 40;
 const ACROSS: usize = 8;
+
+/// Wrong predictions with an occlusion map.
+const MAPPED: usize = 16;
 
 const JSON_FILE: &str = "evaluation.json";
 
@@ -67,19 +73,29 @@ fn is_report_of(folder: &Path, weights_sha256: &str) -> bool {
 ///
 /// # Errors
 /// If the folder or a file cannot be written.
-pub fn write(scored: &Scored, bundle: &Bundle, samples: &[Sample], folder: &Path) -> Result<()> {
+pub fn write(
+    scored: &Scored,
+    bundle: &Bundle,
+    scorer: &Scorer<'_>,
+    samples: &[Sample],
+    folder: &Path,
+) -> Result<()> {
     let Scored { evaluation, probabilities } = scored;
     folder::create(folder)?;
     let metrics = &evaluation.plain;
-    let mistakes = mistakes(metrics, samples, probabilities);
+    let wrong = wrong(metrics, samples, probabilities);
+    let mistakes = mistakes(&wrong);
+    let maps = occlusion_maps(&wrong, scorer, evaluation.temperature);
     let pictures = Pictures {
         confusion: charts::confusion(metrics)?,
         reliability: charts::reliability(metrics)?,
         mistakes: mistakes.svg()?,
+        maps: maps.svg()?,
     };
     charts::write(&pictures.confusion, folder, "confusion")?;
     charts::write(&pictures.reliability, folder, "reliability")?;
     mistakes.write(folder, "mistakes")?;
+    maps.write(folder, "occlusion")?;
     let page = page(evaluation, bundle, &pictures)?;
     folder::write(folder, JSON_FILE, serde_json::to_string_pretty(evaluation)?.as_bytes())?;
     folder::write(folder, "index.html", page.as_bytes())
@@ -91,29 +107,69 @@ struct Pictures {
     confusion: String,
     reliability: String,
     mistakes: String,
+    maps: String,
 }
 
-/// Wrongly predicted faces, the most confident ones first, with label and prediction below.
-fn mistakes(metrics: &Metrics, samples: &[Sample], probabilities: &[Vec<f64>]) -> Sheet {
-    let mut wrong: Vec<(f64, String, &Sample)> = samples
-        .iter()
-        .zip(probabilities)
-        .filter_map(|(sample, row)| {
-            let predicted = most_probable(row);
-            let label = metrics.labels[predicted];
-            let text = format!("{}, not {}", sample.label.name(), label.name());
-            (label != sample.label).then_some((row[predicted], text, sample))
-        })
-        .collect();
-    wrong.sort_by(|a, b| b.0.total_cmp(&a.0));
+/// A wrong prediction.
+struct Wrong<'a> {
+    sample: &'a Sample,
+    /// Index of the predicted label.
+    predicted: usize,
+    confidence: f64,
+    /// The label and the predicted one.
+    text: String,
+}
+
+/// The most confident wrong predictions, the surest first.
+fn wrong<'a>(metrics: &Metrics, samples: &'a [Sample], probabilities: &[Vec<f64>]) -> Vec<Wrong<'a>> {
+    let predictions = samples.iter().zip(probabilities).filter_map(|(sample, row)| {
+        let predicted = most_probable(row);
+        let label = metrics.labels[predicted];
+        let text = format!("{}, not {}", sample.label.name(), label.name());
+        let confidence = row[predicted];
+        (label != sample.label).then_some(Wrong { sample, predicted, confidence, text })
+    });
+    let mut wrong: Vec<Wrong<'_>> = predictions.collect();
+    wrong.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     wrong.truncate(SHOWN);
+    wrong
+}
+
+/// The faces, with label and prediction below.
+fn mistakes(wrong: &[Wrong<'_>]) -> Sheet {
     let mut sheet = Sheet::new(ACROSS);
     for row in wrong.chunks(ACROSS) {
-        let confidence = row.first().map_or(0.0, |(confidence, ..)| 100.0 * confidence);
-        let faces = row.iter().map(|(_, text, sample)| (sample.picture(), text.clone()));
-        sheet.row(&format!("{confidence:.0} % sure"), faces.collect());
+        let faces = row.iter().map(|wrong| (wrong.sample.picture(), wrong.text.clone()));
+        sheet.row(&sure(row), faces.collect());
     }
     sheet
+}
+
+/// The first faces again, red where covering them takes probability from the prediction. The reddest place of each face is the one
+/// on which its prediction depends most.
+fn occlusion_maps(wrong: &[Wrong<'_>], scorer: &Scorer<'_>, temperature: f32) -> Sheet {
+    let mut sheet = Sheet::new(ACROSS);
+    for row in wrong[..wrong.len().min(MAPPED)].chunks(ACROSS) {
+        let faces = row.iter().map(|wrong| {
+            let map = occlusion::map(scorer, wrong.sample, wrong.predicted, temperature);
+            let most = map.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+            let picture = wrong.sample.picture();
+            let overlaid = RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+                let grey = f64::from(picture.get_pixel(x, y).0[0]);
+                let red = 0.7 * map[(y * picture.width() + x) as usize] / most;
+                let blend = |colour: f64| ((1.0 - red) * grey + red * colour).round() as u8;
+                Rgb([blend(255.0), blend(30.0), blend(30.0)])
+            });
+            (overlaid, wrong.text.clone())
+        });
+        sheet.row(&sure(row), faces.collect());
+    }
+    sheet
+}
+
+/// The highest confidence of a row in words.
+fn sure(row: &[Wrong<'_>]) -> String {
+    format!("{:.0} % sure", 100.0 * row.first().map_or(0.0, |wrong| wrong.confidence))
 }
 
 /// The page, by the template `evaluation.html`, which escapes everything that is not an SVG of ours.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use image::{GrayImage, ImageFormat};
+use image::{DynamicImage, ImageFormat};
 
 use crate::report::charts;
 
@@ -23,7 +23,7 @@ const NAME: usize = 88;
 /// Named rows of faces; a face may have a text below it.
 pub struct Sheet {
     across: usize,
-    rows: Vec<(String, Vec<(GrayImage, String)>)>,
+    rows: Vec<(String, Vec<(DynamicImage, String)>)>,
 }
 
 impl Sheet {
@@ -33,8 +33,9 @@ impl Sheet {
     }
 
     /// Appends a row of faces with their texts.
-    pub fn row(&mut self, name: &str, faces: Vec<(GrayImage, String)>) {
-        self.rows.push((name.to_owned(), faces));
+    pub fn row(&mut self, name: &str, faces: Vec<(impl Into<DynamicImage>, String)>) {
+        let faces = faces.into_iter().map(|(face, text)| (face.into(), text));
+        self.rows.push((name.to_owned(), faces.collect()));
     }
 
     /// Writes `name.svg` and `name.png` into a folder.
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn faces_and_texts_are_in_the_picture() {
         let mut sheet = Sheet::new(2);
-        let face = |level| (GrayImage::from_pixel(48, 48, image::Luma([level])), "a < b".to_owned());
+        let face = |level| (image::GrayImage::from_pixel(48, 48, image::Luma([level])), "a < b".to_owned());
         sheet.row("row", vec![face(10), face(200)]);
         assert!(sheet.svg().unwrap().contains("a &lt; b"));
         let folder = tempfile::tempdir().unwrap();
