@@ -72,7 +72,7 @@ export async function start() {
   if (fitted) {
     rows.push(...line("Certainty", `An answer is certain if its label has more than ${percent(fitted.certain_above)} of the probability. Of
       ${fitted.faces} faces of FER-2013's PublicTest that the detector found in larger pictures, ${percent(fitted.certain)} have such an answer,
-      and ${percent(fitted.certain_accuracy)} of these answers are what most people said. Calibration error: ${(100 * fitted.error).toFixed(1)} %.`));
+      and ${percent(fitted.certain_accuracy)} of these answers are right. Calibration error: ${(100 * fitted.error).toFixed(1)} %.`));
   }
   $("card-facts").replaceChildren(...rows, ...line("Data", bundle.data_licence));
   $("card-text").textContent = bundle.card;

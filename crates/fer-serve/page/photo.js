@@ -171,7 +171,7 @@ async function explainDoubt() {
   const fitted = model && calibration(model);
   if (!fitted) return;
   $("doubt").textContent = `Uncertain: no label has more than ${percent(fitted.certain_above)} of the probability.
-    ${percent(fitted.certain)} of the answers are more certain, and ${percent(fitted.certain_accuracy)} of those are what most people say.`;
+    On FER-2013's test faces, ${percent(fitted.certain)} of the answers have more, and ${percent(fitted.certain_accuracy)} of those are right.`;
 }
 
 function select(index) {
