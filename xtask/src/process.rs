@@ -88,3 +88,16 @@ fn standard_output(command: &mut Command) -> Result<String> {
 pub(crate) fn number(json: &Value, name: &str) -> Result<f64> {
     json[name].as_f64().with_context(|| format!("there is no number {name} in {json}"))
 }
+
+/// The memory of a process in bytes, from `/proc`. `field` is `VmRSS` for the resident memory or `VmHWM` for its peak.
+///
+/// # Errors
+/// The process has no readable `/proc` entry, as on systems other than Linux.
+pub(crate) fn memory_of(process: u32, field: &str) -> Result<f64> {
+    let path = format!("/proc/{process}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kibibytes = value.and_then(|value| value.split_whitespace().next());
+    let kibibytes: f64 = kibibytes.with_context(|| format!("{path} has no {field}"))?.parse()?;
+    Ok(kibibytes * 1024.0)
+}

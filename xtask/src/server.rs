@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::process::memory_of;
+
 /// A running server; dropping it kills the process.
 pub(crate) struct Server {
     child: Child,
@@ -78,11 +80,7 @@ impl Server {
     /// # Errors
     /// The process has no readable `/proc` entry, as on systems other than Linux.
     pub(crate) fn resident_memory(&self) -> Result<f64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kibibytes: f64 = line.split_whitespace().next().context("VmRSS is empty")?.parse()?;
-        Ok(kibibytes / 1024.0)
+        Ok(memory_of(self.child.id(), "VmRSS")? / 1024.0 / 1024.0)
     }
 }
 

@@ -20,8 +20,7 @@ mtcnn = MTCNN(keep_all=True, min_face_size=20, post_process=False)
 
 
 @torch.no_grad()
-def analyze(path):
-    photo = Image.open(path).convert("RGB")
+def analyze(photo):
     boxes, _, _ = mtcnn.detect(photo, landmarks=True)
     crops = [photo.crop(tuple(map(int, box))).convert("L").resize((48, 48)) for box in ([] if boxes is None else boxes)]
     if not crops:
@@ -30,10 +29,11 @@ def analyze(path):
     return torch.softmax(network((pixels - 0.508) / 0.255), 1).tolist()
 
 
-paths = sorted(pathlib.Path(sys.argv[1]).iterdir())[:: int(sys.argv[2])]
-for path in paths[:3]:
-    analyze(path)
-started = time.perf_counter()
-for path in paths:
-    analyze(path)
-print(json.dumps({"photos_per_second": len(paths) / (time.perf_counter() - started)}))
+if __name__ == "__main__":
+    paths = sorted(pathlib.Path(sys.argv[1]).iterdir())[:: int(sys.argv[2])]
+    for path in paths[:3]:
+        analyze(Image.open(path).convert("RGB"))
+    started = time.perf_counter()
+    for path in paths:
+        analyze(Image.open(path).convert("RGB"))
+    print(json.dumps({"photos_per_second": len(paths) / (time.perf_counter() - started)}))

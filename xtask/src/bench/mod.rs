@@ -7,16 +7,20 @@ mod detection;
 pub(crate) mod photo;
 mod python;
 mod serving;
+mod tables;
 mod training;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::process::build;
+
 /// The contestants beside tract, and the number of rounds.
 #[derive(clap::Args)]
 pub(crate) struct Contestants {
-    /// Python with facenet-pytorch and PyTorch (`load` also needs flask). Without it the peers are left out.
+    /// Python with facenet-pytorch and PyTorch (`load` also needs flask, and `bench --part tables` the packages fer and DeepFace).
+    /// Without it the peers are left out.
     #[arg(long, value_name = "FILE")]
     pub(crate) python: Option<PathBuf>,
     /// ONNX Runtime's shared library. Without it ONNX Runtime is left out.
@@ -37,9 +41,22 @@ pub(crate) struct Options {
     /// The part to measure [default: all parts].
     #[arg(long, value_enum)]
     part: Option<Part>,
-    /// Photos for the memory measurement, and in the folder for the Python package.
+    /// Photos for the memory measurement of the server, and in the folders for the Python package and for tables.
     #[arg(long, default_value_t = 1000)]
     photos: usize,
+    /// The command `fer` to time, instead of a release build of this checkout.
+    #[arg(long, value_name = "FILE")]
+    fer: Option<PathBuf>,
+}
+
+impl Options {
+    /// The command `fer` that is timed.
+    ///
+    /// # Errors
+    /// It does not build.
+    fn fer_command(&self) -> Result<PathBuf> {
+        self.fer.clone().map_or_else(|| build(&["-p", "fer-cli"], "fer"), Ok)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -52,6 +69,8 @@ enum Part {
     Training,
     /// The Python package on a folder, beside the command `fer` and a loop over facenet-pytorch and PyTorch.
     Python,
+    /// `fer analyze` on a folder and a video, beside the Python packages fer and DeepFace, and its memory.
+    Tables,
 }
 
 /// Runs the parts that the options select and prints their tables.
@@ -70,7 +89,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         training::run(&options.contestants)?;
     }
     if wanted(Part::Python) {
-        python::run(&options.contestants, options.photos)?;
+        python::run(options)?;
+    }
+    if wanted(Part::Tables) {
+        tables::run(options)?;
     }
     Ok(())
 }

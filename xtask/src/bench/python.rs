@@ -6,26 +6,27 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::photo::{jpeg, six_faces};
-use super::{Contestants, median};
-use crate::process::{build, json, number};
+use super::photo::{six_faces, write_folder};
+use super::{Contestants, Options, median};
+use crate::process::{json, number};
 use crate::python::{Environment, interpreter};
 use crate::workspace;
 
 /// The peer gets one of this many photos, because it takes too long for all.
 const PEER_SHARE: usize = 20;
 
-pub(super) fn run(contestants: &Contestants, photos: usize) -> Result<()> {
-    let fer = build(&["-p", "fer-cli"], "fer")?;
+pub(super) fn run(options: &Options) -> Result<()> {
+    let Options { contestants, photos, .. } = options;
+    let fer = options.fer_command()?;
     let environment = Environment::with_wheel(interpreter(), "release")?;
     let folder = tempfile::tempdir()?;
-    write_photos(folder.path(), photos)?;
+    write_folder(folder.path(), *photos, &mut [six_faces()?])?;
     let mut rounds = Vec::new();
     for _ in 0..contestants.rounds {
         rounds.push(round(contestants, &environment, &fer, folder.path())?);
     }
     let over = |value: &dyn Fn(&Round) -> f64| median(rounds.iter().map(value).collect());
-    let count = photos as f64;
+    let count = *photos as f64;
     println!("folder of {photos} photos, 640×480, six faces, all cores, median of {} rounds", rounds.len());
     println!("fer analyze, whole process:    {:8.1} photos/s", over(&|round| count / round.native));
     println!("analyze_batch, whole process:  {:8.1} photos/s", over(&|round| count / round.process));
@@ -96,14 +97,4 @@ fn round(contestants: &Contestants, environment: &Environment, fer: &Path, folde
         first: number(&measured, "first")?,
         peer,
     })
-}
-
-/// Writes copies of the photo with six faces, each with another pixel.
-fn write_photos(folder: &Path, photos: usize) -> Result<()> {
-    let mut photo = six_faces()?;
-    for number in 0..photos {
-        photo.put_pixel((number % 640) as u32, (number / 640 % 480) as u32, image::Rgb([255; 3]));
-        std::fs::write(folder.join(format!("{number:06}.jpg")), jpeg(&photo)?)?;
-    }
-    Ok(())
 }
