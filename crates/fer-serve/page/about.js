@@ -59,6 +59,12 @@ export async function start() {
   const [split, score] = Object.entries(head.scores).find(([name]) => name === "PrivateTest")
     ?? Object.entries(head.scores)[0] ?? [];
   const rows = [...line("Model", model.name), ...line("Labels", LABELS[model.labels]), ...line("Engine", model.engine_detail), ...line("Version", model.version)];
+  const fitted = calibration(model);
+  if (fitted) {
+    rows.splice(4, 0, ...line("Certainty", `An answer is certain if its label has more than ${percent(fitted.certain_above)} of the probability. Of
+      ${fitted.faces} faces of FER-2013's PublicTest that the detector found in larger pictures, ${percent(fitted.certain)} have such an answer,
+      and ${percent(fitted.certain_accuracy)} of these answers are right. Calibration error: ${(100 * fitted.error).toFixed(1)} %.`));
+  }
   if (score) {
     const [low, high] = interval(score.accuracy, score.samples);
     const accuracy = (100 * score.accuracy).toFixed(1);
@@ -67,12 +73,6 @@ export async function start() {
     $("recalls").replaceChildren(...bars(score.recall, null));
     $("confusion-card").hidden = !score.confusion;
     if (score.confusion) $("confusion").replaceChildren(...confusion(score.confusion, head.labels));
-  }
-  const fitted = calibration(model);
-  if (fitted) {
-    rows.push(...line("Certainty", `An answer is certain if its label has more than ${percent(fitted.certain_above)} of the probability. Of
-      ${fitted.faces} faces of FER-2013's PublicTest that the detector found in larger pictures, ${percent(fitted.certain)} have such an answer,
-      and ${percent(fitted.certain_accuracy)} of these answers are right. Calibration error: ${(100 * fitted.error).toFixed(1)} %.`));
   }
   $("card-facts").replaceChildren(...rows, ...line("Data", bundle.data_licence));
   $("card-text").textContent = bundle.card;

@@ -103,7 +103,7 @@ pub struct Calibration {
     /// people who gave it, over bins of probability, weighted by the number of faces.
     pub error: f64,
     /// Answers with a probability above it count as certain.
-    pub certain_above: f32,
+    pub certain_above: f64,
     /// Fraction of the faces with a certain answer.
     pub certain: f64,
     /// Fraction of the certain answers that are what most people said.
@@ -148,7 +148,7 @@ impl HeadEntry {
 
     /// The probability above which an answer of this head is certain.
     pub fn certain_above(&self) -> f32 {
-        self.calibration.map_or(EVEN_CHANCE, |calibration| calibration.certain_above)
+        self.calibration.map_or(EVEN_CHANCE, |calibration| calibration.certain_above as f32)
     }
 
     /// Checks that the heads are those of the network, each once, in any order.

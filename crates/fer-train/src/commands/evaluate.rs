@@ -158,7 +158,7 @@ fn calibrate(
     Ok(if args.record && test == TestSet::Public {
         rated.fit()
     } else {
-        (head.temperature, rated.measure(head.temperature, head.certain_above()))
+        (head.temperature, rated.measure(head.temperature, f64::from(head.certain_above())))
     })
 }
 

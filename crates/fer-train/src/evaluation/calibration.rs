@@ -42,21 +42,21 @@ impl Rated {
     /// lowest probability, in hundredths and at least one half, above which four of five are what most people said.
     pub fn fit(&self) -> (f32, Calibration) {
         let temperature = fit_temperature(&self.logits, &self.targets) as f32;
-        let thresholds = (50..100).map(|hundredths| hundredths as f32 / 100.0);
+        let thresholds = (50..100).map(|hundredths| f64::from(hundredths) / 100.0);
         let mut tried = thresholds.map(|threshold| self.measure(temperature, threshold));
         let found = tried.find(|calibration| calibration.certain_accuracy >= CERTAIN_ACCURACY);
         (temperature, found.unwrap_or_else(|| self.measure(temperature, 0.99)))
     }
 
     /// The calibration at a temperature, with the probability above which an answer is certain.
-    pub fn measure(&self, temperature: f32, certain_above: f32) -> Calibration {
+    pub fn measure(&self, temperature: f32, certain_above: f64) -> Calibration {
         let (mut pairs, mut certain, mut right) = (Vec::with_capacity(self.logits.len()), 0, 0);
         for (logits, target) in self.logits.iter().zip(&self.targets) {
             let probabilities = softmax(logits, f64::from(temperature));
             let answer = most_probable(&probabilities);
             pairs.push((probabilities[answer], target[answer]));
             // In single precision, as serving compares them.
-            if probabilities[answer] as f32 > certain_above {
+            if probabilities[answer] as f32 > certain_above as f32 {
                 certain += 1;
                 right += usize::from(target.iter().all(|other| *other <= target[answer]));
             }
