@@ -351,6 +351,35 @@ async fn a_photo_is_tried_on_the_page_of_the_api() {
     browser.close().await;
 }
 
+/// The threshold is the model's, and the page says what it means.
+#[actix_web::test]
+async fn an_uncertain_answer_is_explained() {
+    let browser = browser!(Camera::Allowed);
+    let bundle = tempfile::tempdir().unwrap();
+    let shipped = workspace("assets/models/emotion");
+    let mut manifest: Value =
+        serde_json::from_slice(&std::fs::read(shipped.join("model.json")).unwrap()).unwrap();
+    let head = &mut manifest["heads"][0];
+    assert!(head["calibration"]["certain_accuracy"].as_f64().unwrap() >= 0.8);
+    head["temperature"] = json!(3.0);
+    head["calibration"] = json!({
+        "faces": 100, "error": 0.01, "certain_above": 0.97, "certain": 0.25, "certain_accuracy": 0.85
+    });
+    std::fs::write(bundle.path().join("model.json"), manifest.to_string()).unwrap();
+    std::fs::copy(shipped.join("weights.safetensors"), bundle.path().join("weights.safetensors")).unwrap();
+    let server = Server::start(&["--workers", "1", "--model", bundle.path().to_str().unwrap()]);
+    browser.goto(&server, "/").await;
+    browser.choose_sample().await;
+    browser.find("#photo-view[data-state=done]").await;
+    assert!(browser.text("#boxes .tag").await.contains("uncertain"));
+    let doubt = browser.until("#doubt", |text| text.contains("97 %")).await;
+    assert!(doubt.contains("25 % of the answers have more, and 85 % of those are right"), "{doubt}");
+    browser.goto(&server, "/#about").await;
+    browser.until("#card-facts", |text| text.contains("25 % have such an answer")).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.close().await;
+}
+
 /// Each label has its own drawing, with a name where no word stands next to it.
 #[actix_web::test]
 async fn the_seven_faces_are_drawn_and_named() {
