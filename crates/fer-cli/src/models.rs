@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use fer_detect::{DetectorModel, DetectorOptions};
-use fer_engine::{Engine, EngineKind};
+use fer_engine::{Engine, EngineKind, Precision};
 use fer_image::DecodeLimits;
 use fer_model::{Bundle, LabelSet};
 use fer_table::Metadata;
@@ -55,6 +55,10 @@ pub(crate) struct ModelArgs {
     /// the checkout's assets/runtime.
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// What convolutions are computed in: `f32` or `int8`. The default is `int8` for ONNX Runtime on processors that are made for
+    /// it, and otherwise `f32`.
+    #[arg(long, env = "FER_PRECISION", value_name = "NAME")]
+    precision: Option<Precision>,
     /// Inference threads; 0 starts one per core. The result does not depend on it.
     #[arg(long, env = "FER_WORKERS", default_value_t = 0)]
     threads: usize,
@@ -74,6 +78,7 @@ pub(crate) struct ModelSettings {
     labels: LabelSet,
     detector: Option<PathBuf>,
     engine: EngineChoice,
+    precision: Precision,
     min_face: Option<f32>,
     pub(crate) max_pixels: u64,
 }
@@ -96,14 +101,16 @@ impl ModelSettings {
         };
         let labels = models.parts.bundle.head().label_set;
         let ModelArgs { min_face, max_pixels, .. } = *args;
-        Ok(Self { model: absolute(&args.model)?, labels, detector, engine, min_face, max_pixels })
+        let precision = models.parts.engine.precision();
+        Ok(Self { model: absolute(&args.model)?, labels, detector, engine, precision, min_face, max_pixels })
     }
 
     /// The options again, with what each machine chooses for itself.
     pub(crate) fn to_args(&self, threads: usize, onnxruntime: Option<PathBuf>) -> ModelArgs {
-        let Self { model, labels, detector, engine, min_face, max_pixels } = self.clone();
+        let Self { model, labels, detector, engine, precision, min_face, max_pixels } = self.clone();
         let labels = Some(labels);
-        ModelArgs { model, labels, detector, engine, onnxruntime, threads, min_face, max_pixels }
+        let precision = Some(precision);
+        ModelArgs { model, labels, detector, engine, onnxruntime, precision, threads, min_face, max_pixels }
     }
 }
 
@@ -160,7 +167,8 @@ impl Models {
         };
         let threads = threads_of(args.threads);
         let parts = Parts {
-            engine: Engine::select(args.engine.kind(), args.onnxruntime.as_deref())?,
+            engine: Engine::select(args.engine.kind(), args.onnxruntime.as_deref())?
+                .with_precision(args.precision)?,
             detector,
             bundle,
             config,
@@ -179,6 +187,7 @@ impl Models {
             ("fer.model.sha256", bundle.manifest().weights.sha256.clone()),
             ("fer.detector", self.detector_name.clone()),
             ("fer.engine", engine.kind().name().to_owned()),
+            ("fer.precision", engine.precision().name().to_owned()),
             ("fer.settings.min_face", min_face),
             ("fer.settings.max_pixels", config.decode.max_pixels.to_string()),
             ("fer.notice", NOTICE.to_owned()),

@@ -64,14 +64,7 @@ fn reference() -> Option<PathBuf> {
 }
 
 fn onnx_runtime() -> Option<Engine> {
-    let downloaded = workspace("assets/runtime/libonnxruntime.so");
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
-    if library.is_file() {
-        return Some(Engine::onnx_runtime(&library).unwrap());
-    }
-    let why = format!("no library at {}; `cargo xtask download-runtime` puts it there", library.display());
-    fer_testing::skip("onnxruntime", &why);
-    None
+    fer_testing::onnx_runtime().map(|library| Engine::onnx_runtime(&library).unwrap())
 }
 
 fn sample() -> RgbImage {

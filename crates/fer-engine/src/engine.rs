@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::onnx_runtime::OnnxRuntime;
-use crate::{EngineError, Session, library, tract};
+use crate::{EngineError, Session, int8, library, tract};
 
 /// Which runtime runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +34,51 @@ impl fmt::Display for EngineKind {
     }
 }
 
+/// What convolutions are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// 8-bit integers, in graphs that know the ranges of their values ([`ActivationRanges`](crate::ActivationRanges)). Other graphs
+    /// run in single precision.
+    Int8,
+}
+
+impl Precision {
+    /// Returns the name used in JSON and in options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = [Self::F32, Self::Int8];
+        known
+            .into_iter()
+            .find(|precision| precision.name() == name)
+            .ok_or_else(|| format!("unknown precision '{name}'; expected f32 or int8"))
+    }
+}
+
 /// A started engine. Clones share it.
 #[derive(Clone)]
-pub struct Engine(Runtime);
+pub struct Engine {
+    runtime: Runtime,
+    precision: Precision,
+}
 
 #[derive(Clone)]
 enum Runtime {
@@ -44,16 +89,37 @@ enum Runtime {
 impl Engine {
     /// Returns the engine that is linked into the program.
     pub const fn tract() -> Self {
-        Self(Runtime::Tract)
+        Self { runtime: Runtime::Tract, precision: Precision::F32 }
     }
 
-    /// Loads ONNX Runtime from a shared library, which stays loaded until the process ends.
+    /// Loads ONNX Runtime from a shared library, which stays loaded until the process ends. It computes in 8-bit integers if the
+    /// processor has instructions for them (AVX-512 VNNI, AVX-VNNI, or Arm's dot product).
     ///
     /// # Errors
     /// Returns [`EngineError::Library`] if the library cannot be loaded, and [`EngineError::Loaded`] if the process has
     /// already loaded another one.
     pub fn onnx_runtime(library: &Path) -> Result<Self, EngineError> {
-        OnnxRuntime::load(library).map(Runtime::OnnxRuntime).map(Self)
+        let precision = if int8::is_fast() { Precision::Int8 } else { Precision::F32 };
+        let runtime = OnnxRuntime::load(library)?;
+        Ok(Self { runtime: Runtime::OnnxRuntime(runtime), precision })
+    }
+
+    /// Returns the same engine, computing in single precision.
+    #[must_use]
+    pub fn in_single_precision(self) -> Self {
+        Self { precision: Precision::F32, ..self }
+    }
+
+    /// Returns the same engine, computing in a precision; without one, as before.
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Int8`] if the engine or the processor is not made for 8-bit integers.
+    pub fn with_precision(self, precision: Option<Precision>) -> Result<Self, EngineError> {
+        match precision {
+            Some(Precision::F32) => Ok(self.in_single_precision()),
+            Some(Precision::Int8) if self.precision != Precision::Int8 => Err(EngineError::Int8),
+            _ => Ok(self),
+        }
     }
 
     /// Returns the engine of a kind, or without one ONNX Runtime if its library is found and tract otherwise. `library` is
@@ -75,17 +141,24 @@ impl Engine {
 
     /// Returns which engine this is.
     pub const fn kind(&self) -> EngineKind {
-        match self.0 {
+        match self.runtime {
             Runtime::Tract => EngineKind::Tract,
             Runtime::OnnxRuntime(_) => EngineKind::OnnxRuntime,
         }
     }
 
-    /// Describes the engine for people: its kind, and for ONNX Runtime the path of the library.
+    /// Returns the precision in which the engine computes graphs that know the ranges of their values.
+    pub const fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Describes the engine for people: its kind, and for ONNX Runtime its precision and the path of the library.
     pub fn describe(&self) -> String {
-        match &self.0 {
+        match &self.runtime {
             Runtime::Tract => "tract".to_owned(),
-            Runtime::OnnxRuntime(runtime) => format!("ONNX Runtime ({})", runtime.library().display()),
+            Runtime::OnnxRuntime(runtime) => {
+                format!("ONNX Runtime in {} ({})", self.precision, runtime.library().display())
+            }
         }
     }
 
@@ -95,8 +168,11 @@ impl Engine {
     /// # Errors
     /// Returns [`EngineError::Graph`] if the engine cannot open the graph.
     pub fn open(&self, onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
-        match &self.0 {
+        match &self.runtime {
             Runtime::Tract => tract::open(onnx),
+            Runtime::OnnxRuntime(runtime) if self.precision == Precision::Int8 => {
+                runtime.open(&int8::converted(onnx)?)
+            }
             Runtime::OnnxRuntime(runtime) => runtime.open(onnx),
         }
     }

@@ -18,6 +18,12 @@ pub enum EngineError {
     /// ONNX Runtime is wanted, and its library is neither named nor found.
     #[error("--engine onnxruntime: {} was not found; name it with --onnxruntime FILE", library::NAME)]
     NoLibrary,
+    /// 8-bit integers are wanted, and the engine is tract or the processor has no instructions for them.
+    #[error(
+        "--precision int8: only ONNX Runtime computes in 8-bit integers, on processors with AVX-512 VNNI, AVX-VNNI or Arm's dot product; \
+         leave the option out"
+    )]
+    Int8,
     /// The process has already loaded another library.
     #[error("this process has loaded ONNX Runtime from {path} already; a process can load only one library")]
     Loaded {

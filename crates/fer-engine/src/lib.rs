@@ -5,14 +5,17 @@
 
 mod engine;
 mod error;
+mod int8;
 pub mod library;
 pub mod onnx;
 mod onnx_runtime;
+mod ranges;
 mod tensor;
 mod tract;
 
-pub use engine::{Engine, EngineKind};
+pub use engine::{Engine, EngineKind, Precision};
 pub use error::EngineError;
+pub use ranges::ActivationRanges;
 pub use tensor::{Outputs, Tensor};
 
 /// An opened graph with one input.

@@ -157,14 +157,7 @@ mod tests {
     fn a_process_loads_one_library() {
         let missing = OnnxRuntime::load(Path::new("nowhere.so")).err().unwrap().to_string();
         assert!(missing.contains("nowhere.so") && missing.contains("1.24"), "{missing}");
-        let downloaded = workspace("assets/runtime/libonnxruntime.so");
-        let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
-        if !library.is_file() {
-            return fer_testing::skip(
-                "onnxruntime",
-                &format!("there is no library at {}", library.display()),
-            );
-        }
+        let Some(library) = fer_testing::onnx_runtime() else { return };
         let runtime = OnnxRuntime::load(&library).unwrap();
         let other = OnnxRuntime::load(Path::new("nowhere.so")).err().unwrap();
         assert!(matches!(other, EngineError::Loaded { .. }), "{other}");

@@ -168,6 +168,7 @@ mod tests {
             luma,
             dtype: WeightsDtype::F32,
             heads: HeadEntry::all(&spec),
+            activation_ranges: None,
             training: serde_json::Value::Null,
             data_licence: String::new(),
             card: String::new(),

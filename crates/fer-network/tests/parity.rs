@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
-
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use fer_engine::Engine;
+use fer_engine::{ActivationRanges, Engine, Precision};
 use fer_image::{CropRule, FaceCrop, Luma};
 use fer_model::bundle::{BundleBuilder, HeadEntry};
-use fer_model::spec::{Architecture, Shape};
+use fer_model::spec::{Architecture, InputSpec, Shape};
 use fer_model::weights::{Weights, WeightsDtype};
 use fer_model::{Bundle, Classifier, NetworkSpec, onnx};
 use fer_network::Network;
@@ -221,13 +219,44 @@ fn blocks_that_do_not_fit_are_refused() {
 
 #[test]
 fn they_agree_on_onnx_runtime_too() {
-    let downloaded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/runtime/libonnxruntime.so");
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or(downloaded, PathBuf::from);
-    if library.is_file() {
-        agree_on(&Engine::onnx_runtime(&library).unwrap());
-    } else {
-        let why = format!("no library at {}; `cargo xtask download-runtime` downloads it", library.display());
-        fer_testing::skip("onnxruntime", &why);
+    let Some(library) = fer_testing::onnx_runtime() else { return };
+    let engine = Engine::onnx_runtime(&library).unwrap();
+    agree_on(&engine);
+    nearly_agree_in_bytes(&engine);
+}
+
+/// With the ranges of its values, a graph is computed in 8-bit integers where the processor is made for them.
+fn nearly_agree_in_bytes(engine: &Engine) {
+    if engine.precision() != Precision::Int8 {
+        return fer_testing::skip("int8", "this processor has no instructions for products of bytes");
+    }
+    let of_spec = |json| NetworkSpec::from_json(json).unwrap().architecture().clone();
+    for (name, architecture, enlarged) in [
+        ("cnn6 with two heads", of_spec(CNN6_FERPLUS), 1),
+        ("blocks", of_spec(BLOCKS), 1),
+        ("pyramid", serde_json::from_str(PYRAMID).unwrap(), 3),
+    ] {
+        let mut random = StdRng::seed_from_u64(13);
+        let weights = unusual_weights(&architecture, &mut random);
+        let InputSpec { channels, height, width } = architecture.input();
+        let shape = [3, channels, enlarged * height, enlarged * width];
+        let pixels = (0..shape.iter().product()).map(|_| random.random_range(-1.0_f32..1.0)).collect();
+        let input = fer_engine::Tensor::new(shape, pixels).unwrap();
+        let graph = onnx::graph(name, &architecture, &weights);
+        let ranges = ActivationRanges::measure(&Engine::tract(), &graph, [input.clone()]).unwrap();
+        let graph = ranges.attach(&graph).unwrap();
+        let run = |engine: &Engine| engine.open(&graph).unwrap().run(&input).unwrap();
+        let (mut exact, mut bytes) = (run(&engine.clone().in_single_precision()), run(engine));
+        for (head, _) in architecture.heads() {
+            let [exact, bytes] =
+                [&mut exact, &mut bytes].map(|outputs| outputs.take(&head.output).unwrap().into_data());
+            let length =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>().sqrt();
+            let error = length(&mut exact.iter().zip(&bytes).map(|(a, b)| a - b))
+                / length(&mut exact.iter().copied());
+            println!("{name} in bytes: {} differs by {error:.1e} of its length", head.output);
+            assert!(error > 0.0 && error < 0.1, "{name}: {} differs by {error}", head.output);
+        }
     }
 }
 
@@ -244,6 +273,7 @@ fn an_ensembles_bundle_is_checked_as_one() {
         luma: Luma::REC_601,
         dtype: WeightsDtype::F16,
         heads: HeadEntry::all(&specs[0]),
+        activation_ranges: None,
         training: serde_json::Value::Null,
         data_licence: String::new(),
         card: String::new(),
@@ -368,6 +398,7 @@ fn worst_difference_of(engine: &Engine, json: &[&str]) -> f32 {
         luma: Luma::REC_601,
         dtype: WeightsDtype::F32,
         heads: HeadEntry::all(&specs[0]),
+        activation_ranges: None,
         training: serde_json::Value::Null,
         data_licence: String::new(),
         card: String::new(),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use fer_engine::EngineKind;
+use fer_engine::{EngineKind, Precision};
 use fer_model::LabelSet;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -92,6 +92,10 @@ pub struct Options {
     /// in the checkout's assets/runtime.
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// What convolutions are computed in: `f32` or `int8`. The default is `int8` for ONNX Runtime on processors that are made for
+    /// it, and otherwise `f32`.
+    #[arg(long, env = "FER_PRECISION", value_name = "NAME")]
+    pub(crate) precision: Option<Precision>,
     /// Inference threads; 0 starts one per core.
     #[arg(long, env = "FER_WORKERS", default_value_t = 0)]
     pub(crate) workers: usize,

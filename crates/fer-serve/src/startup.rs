@@ -36,7 +36,8 @@ pub(crate) fn service(options: &Options) -> Result<Service> {
         None => Bundle::embedded().context("the embedded emotion model")?,
     };
     let bundle = bundle.with_labels(options.labels).context("--labels")?;
-    let engine = Engine::select(options.engine.kind(), options.onnxruntime.as_deref())?;
+    let engine = Engine::select(options.engine.kind(), options.onnxruntime.as_deref())?
+        .with_precision(options.precision)?;
     let workers = workers(options, &engine, &bundle)?;
     let limits =
         |bytes| BodyLimits { bytes, seconds: options.body_seconds, budget: workers.budget().clone() };

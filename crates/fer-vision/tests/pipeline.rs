@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use fer_detect::DetectorModel;
-use fer_engine::Engine;
+use fer_engine::{Engine, Precision};
 use fer_image::BoundingBox;
 use fer_model::{Bundle, Emotion};
 use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig, annotate};
@@ -59,6 +59,34 @@ fn large_photos_are_searched_small_and_cropped_from_the_full_picture() {
     assert!(large.faces[0].face.bounding_box.iou(&expected) > 0.85, "{small:?} {large:?}");
     let difference = |emotion| small.faces[0].emotions.get(emotion) - large.faces[0].emotions.get(emotion);
     assert!(Emotion::ALL.into_iter().all(|emotion| difference(emotion).abs() < 0.2), "{small:?} {large:?}");
+}
+
+/// Expressions and places are nearly the same where the networks are computed in 8-bit integers.
+#[test]
+fn in_eight_bits_the_answers_stay() {
+    let Some(library) = fer_testing::onnx_runtime() else { return };
+    let engine = Engine::onnx_runtime(&library).unwrap();
+    if engine.precision() != Precision::Int8 {
+        return fer_testing::skip("int8", "this processor has no instructions for products of bytes");
+    }
+    let bundle = Bundle::open(&workspace("assets/models/emotion")).unwrap();
+    let analysis = |engine: &Engine| {
+        let model = DetectorModel::embedded();
+        let mut analyzer = Analyzer::new(engine, &model, &bundle, AnalyzerConfig::default()).unwrap();
+        analyzer.analyze_pixels(&sample()).unwrap()
+    };
+    let (exact, bytes) = (analysis(&engine.clone().in_single_precision()), analysis(&engine));
+    let ([exact], [bytes]) = (exact.faces.as_slice(), bytes.faces.as_slice()) else {
+        panic!("one face each: {exact:?} {bytes:?}");
+    };
+    let overlap = exact.face.bounding_box.iou(&bytes.face.bounding_box);
+    let difference = |emotion| (exact.emotions.get(emotion) - bytes.emotions.get(emotion)).abs();
+    let greatest = Emotion::ALL.into_iter().map(difference).fold(0.0, f32::max);
+    assert!(overlap > 0.95 && overlap < 1.0, "the detector's ranges are missing, or it is wrong: {overlap}");
+    assert!(
+        greatest > 0.0 && greatest < 0.05,
+        "the network's ranges are missing, or it is wrong: {greatest}"
+    );
 }
 
 /// Callers that draw into the photo need its pixels, and the time that decoding took.

@@ -18,6 +18,7 @@ mod config;
 mod grid;
 mod model;
 mod passes;
+mod ranges;
 
 use std::time::{Duration, Instant};
 
@@ -100,10 +101,7 @@ impl SingleShot {
     /// Runs the network over the picture at one size, and collects the cells that pass the threshold.
     fn search(&mut self, image: &RgbImage, pass: Pass) -> Result<(), DetectError> {
         let [width, height] = pass.padded;
-        let normalization = self.config.normalization;
-        self.letterbox.fill(image, pass.content, pass.padded, normalization, &mut self.pixels);
-        let pixels = std::mem::take(&mut self.pixels);
-        let input = Tensor::new([1, 3, height, width], pixels).map_err(engine_error)?;
+        let input = self.input(image, pass)?;
         let started = Instant::now();
         let outputs = self.session.run(&input);
         self.inference_time += started.elapsed();
@@ -117,6 +115,14 @@ impl SingleShot {
             collect(cells.data(), width / stride, stride, ratio, threshold, &mut self.candidates);
         }
         Ok(())
+    }
+
+    /// The network's input at one size. Whoever is done with it may give the memory back as `pixels`.
+    fn input(&mut self, image: &RgbImage, pass: Pass) -> Result<Tensor, DetectError> {
+        let [width, height] = pass.padded;
+        let normalization = self.config.normalization;
+        self.letterbox.fill(image, pass.content, pass.padded, normalization, &mut self.pixels);
+        Tensor::new([1, 3, height, width], std::mem::take(&mut self.pixels)).map_err(engine_error)
     }
 
     /// Least score of a cell that can become a face. The combined score is at most the square root of the first network's,

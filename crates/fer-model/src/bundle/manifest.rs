@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fer_engine::ActivationRanges;
 use fer_image::{CropRule, FaceCrop, FaceLocation, Luma};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -298,6 +299,10 @@ pub struct Manifest {
     pub networks: Networks,
     /// The outputs: one for each label set. The first one answers unless another is asked for.
     pub heads: Vec<HeadEntry>,
+    /// The values inside the network on typical faces, by which [`Engine`](fer_engine::Engine) computes it in 8-bit integers; nothing
+    /// until they have been measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_ranges: Option<ActivationRanges>,
     /// The weights file.
     pub weights: WeightsEntry,
     /// How the model was trained: the configuration and what came of it, for people and for repeating it.
@@ -312,6 +317,7 @@ pub struct Manifest {
 pub(super) struct Fields {
     pub(super) networks: Networks,
     pub(super) heads: Vec<HeadEntry>,
+    pub(super) activation_ranges: Option<ActivationRanges>,
     pub(super) weights: WeightsEntry,
     pub(super) training: Value,
     pub(super) data_licence: String,
@@ -376,6 +382,8 @@ struct Format3 {
     #[serde(default)]
     members: Vec<NetworkSpec>,
     heads: Vec<HeadEntry>,
+    #[serde(default)]
+    activation_ranges: Option<ActivationRanges>,
     weights: WeightsEntry,
     training: Value,
     data_licence: String,
@@ -411,7 +419,9 @@ impl Manifest {
             head.scores.clone_from(&file.scores);
         }
         let Format1 { weights, training, data_licence, card, .. } = file;
-        Self::new(face, Fields { networks, heads, weights, training, data_licence, card })
+        let fields =
+            Fields { networks, heads, activation_ranges: None, weights, training, data_licence, card };
+        Self::new(face, fields)
     }
 
     fn from_format_2(file: Format2) -> Result<Self, String> {
@@ -427,18 +437,20 @@ impl Manifest {
         });
         let heads = heads.collect();
         let Format2 { face, weights, training, data_licence, card, .. } = file;
-        Self::new(face, Fields { networks, heads, weights, training, data_licence, card })
+        let fields =
+            Fields { networks, heads, activation_ranges: None, weights, training, data_licence, card };
+        Self::new(face, fields)
     }
 
     fn from_format_3(file: Format3) -> Result<Self, String> {
         let networks = Networks::from_fields(file.network, file.name, file.members)?;
-        let Format3 { face, heads, weights, training, data_licence, card, .. } = file;
-        Self::new(face, Fields { networks, heads, weights, training, data_licence, card })
+        let Format3 { face, heads, activation_ranges, weights, training, data_licence, card, .. } = file;
+        Self::new(face, Fields { networks, heads, activation_ranges, weights, training, data_licence, card })
     }
 
     /// Checks what needs no weights.
     pub(super) fn new(face: FaceSpec, fields: Fields) -> Result<Self, String> {
-        let Fields { networks, heads, weights, training, data_licence, card } = fields;
+        let Fields { networks, heads, activation_ranges, weights, training, data_licence, card } = fields;
         HeadEntry::check(&heads, networks.first())?;
         if weights.file != WEIGHTS_FILE {
             return Err(format!("weights.file is '{}'; expected '{WEIGHTS_FILE}'", weights.file));
@@ -449,6 +461,7 @@ impl Manifest {
             face,
             networks,
             heads,
+            activation_ranges,
             weights,
             training,
             data_licence,

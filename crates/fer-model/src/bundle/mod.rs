@@ -152,9 +152,9 @@ impl Bundle {
         self.manifest.networks.all().iter().zip(&self.weights)
     }
 
-    /// The ONNX graph that serving runs: [`onnx::graph`] or [`onnx::ensemble`].
+    /// The ONNX graph that serving runs: [`onnx::graph`] or [`onnx::ensemble`], with the activation ranges if there are any.
     pub fn graph(&self) -> Vec<u8> {
-        match &self.manifest.networks {
+        let graph = match &self.manifest.networks {
             Networks::Single { network } => {
                 onnx::graph(network.name(), network.architecture(), &self.weights[0])
             }
@@ -162,6 +162,10 @@ impl Bundle {
                 let members = self.members().map(|(network, weights)| (network.architecture(), weights));
                 onnx::ensemble(ensemble.name(), &members.collect::<Vec<_>>())
             }
+        };
+        match &self.manifest.activation_ranges {
+            Some(ranges) => ranges.attach(&graph).unwrap_or(graph),
+            None => graph,
         }
     }
 
@@ -179,6 +183,7 @@ impl Bundle {
             luma: manifest.face.luma,
             dtype: manifest.weights.dtype,
             heads: manifest.heads.clone(),
+            activation_ranges: manifest.activation_ranges.clone(),
             training: manifest.training.clone(),
             data_licence: manifest.data_licence.clone(),
             card: manifest.card.clone(),

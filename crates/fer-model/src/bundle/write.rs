@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use fer_engine::ActivationRanges;
 use fer_image::{CropRule, Luma};
 use serde_json::Value;
 
@@ -30,6 +31,8 @@ pub struct BundleBuilder<'a> {
     pub dtype: WeightsDtype,
     /// See [`Manifest::heads`]; [`HeadEntry::all`] makes them for a network.
     pub heads: Vec<HeadEntry>,
+    /// See [`Manifest::activation_ranges`].
+    pub activation_ranges: Option<ActivationRanges>,
     /// See [`Manifest::training`].
     pub training: Value,
     /// See [`Manifest::data_licence`].
@@ -79,6 +82,7 @@ impl BundleBuilder<'_> {
         let fields = Fields {
             networks,
             heads: self.heads,
+            activation_ranges: self.activation_ranges,
             weights: entry,
             training: self.training,
             data_licence: self.data_licence,
@@ -118,6 +122,7 @@ mod tests {
             luma: Luma::REC_601,
             dtype: WeightsDtype::F16,
             heads: HeadEntry::all(network),
+            activation_ranges: None,
             training: serde_json::json!({"epochs": 1}),
             data_licence: "research".to_owned(),
             card: "a test".to_owned(),

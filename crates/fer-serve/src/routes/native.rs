@@ -261,6 +261,8 @@ struct ModelAnswer {
     labels: &'static str,
     /// Inference engine: `tract` or `onnxruntime`.
     engine: &'static str,
+    /// What convolutions are computed in: `f32` or `int8`.
+    precision: &'static str,
     /// The engine in words for people.
     engine_detail: String,
     /// Version of this server.
@@ -293,6 +295,7 @@ pub(super) async fn model(service: web::Data<Service>) -> HttpResponse {
         name: service.bundle.name().to_owned(),
         labels: service.bundle.head().label_set.name(),
         engine: service.engine.kind().name(),
+        precision: service.engine.precision().name(),
         engine_detail: service.engine.describe(),
         version: env!("CARGO_PKG_VERSION"),
         group_report: service.group_min_faces.map(|min_faces| GroupReport { min_faces }),

@@ -52,7 +52,8 @@ pub(crate) struct EvaluateArgs {
     #[arg(long)]
     json: bool,
     /// Write the score into the bundle's model.json. On the public test, also fit the temperature and the probability above which
-    /// answers are certain, and write them.
+    /// answers are certain, measure the ranges of the network's values, by which ONNX Runtime computes it in 8-bit integers, and write
+    /// them.
     #[arg(long)]
     record: bool,
     /// Also paste the faces of the split into larger pictures, detect them there, and score the detected faces beside the
@@ -114,7 +115,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let scorer = Scorer::of_bundle(&shards, &bundle, &compute.device);
     let calibrated = calibrate(args, &bundle, &scorer, test, &rows)?;
     let mut scored = evaluate::score(&bundle, &scorer, test, &samples, calibrated);
-    evaluate::keep(&scored.evaluation, &bundle, test, args.record, &args.bundle)?;
+    evaluate::keep(&scored.evaluation, &bundle, test, &samples, args.record, &args.bundle)?;
     if args.detected && test != TestSet::Pictures {
         let rules = args.crop.rules(bundle.face().crop);
         for tilt in TILTS {

@@ -99,6 +99,7 @@ fn write(
         luma: face.luma,
         dtype: if all_half { WeightsDtype::F16 } else { WeightsDtype::F32 },
         heads: heads(&bundles[0]),
+        activation_ranges: None,
         training: training(bundles, history),
         data_licence: licences.join("\n"),
         card: bundles[0].manifest().card.clone(),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fer_dataset::Sample;
+use fer_engine::{ActivationRanges, Engine, Tensor};
 use fer_model::bundle::Calibration;
+use fer_model::spec::InputSpec;
 use fer_model::{Bundle, Emotion, LabelSet, softmax};
 use serde::Serialize;
 use serde_json::Value;
@@ -18,6 +20,9 @@ use crate::evaluation::views::{Views, view_logits};
 
 /// The key of a bundle's `training` that counts how often the bundle was scored on PrivateTest.
 const PRIVATE_SCORINGS: &str = "private_scorings";
+
+/// Number of faces from which the ranges of a network's values are taken.
+const RANGED_FACES: usize = 1024;
 
 /// A bundle's scores on one test set; its JSON is what `fer-train evaluate --json` prints.
 #[derive(Serialize)]
@@ -117,14 +122,16 @@ pub fn score(
 }
 
 /// Writes into a bundle's `model.json` what it has to keep of an evaluation: always the count of scorings on PrivateTest,
-/// and with `record` the score of the head; on PublicTest also its temperature and calibration.
+/// and with `record` the score of the head; on PublicTest also its temperature, its calibration, and the ranges of the network's
+/// values on the faces.
 ///
 /// # Errors
-/// If the bundle cannot be written.
+/// If the bundle cannot be written, or tract cannot run it.
 pub fn keep(
     evaluation: &Evaluation,
     bundle: &Bundle,
     test: TestSet,
+    samples: &[Sample],
     record: bool,
     folder: &Path,
 ) -> Result<()> {
@@ -143,8 +150,25 @@ pub fn keep(
                 head.calibration = Some(evaluation.calibration);
             }
         }
+        if test == TestSet::Public {
+            builder.activation_ranges = Some(activation_ranges(bundle, samples)?);
+        }
     }
     builder.write(folder).context("cannot note the score in the bundle")
+}
+
+/// The ranges of the values in a bundle's graph on the first faces.
+fn activation_ranges(bundle: &Bundle, samples: &[Sample]) -> Result<ActivationRanges> {
+    let network = bundle.network();
+    let InputSpec { channels, height, width } = network.input();
+    let faces = &samples[..samples.len().min(RANGED_FACES)];
+    let inputs = faces.iter().map(|sample| {
+        let mut pixels = Vec::new();
+        network.preprocessing().apply(&sample.pixels[..], network.input(), &mut pixels);
+        Tensor::new([1, channels, height, width], pixels)
+    });
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    Ok(ActivationRanges::measure(&Engine::tract(), &bundle.graph(), inputs)?)
 }
 
 /// How often a bundle was scored on PrivateTest, by its manifest's `training`.

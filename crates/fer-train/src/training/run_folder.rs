@@ -94,6 +94,7 @@ impl RunFolder {
             luma: Luma::default(),
             dtype: WeightsDtype::F32,
             heads,
+            activation_ranges: None,
             training: Value::Object(training),
             data_licence: DATA_LICENCE.to_owned(),
             card: CARD.to_owned(),

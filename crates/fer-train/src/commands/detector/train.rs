@@ -108,6 +108,7 @@ fn single_shot(args: &TrainArgs) -> Result<()> {
         stop: &stop,
     };
     let best = single_shot::train::train(&job, start)?;
+    let validation = corpus.validation.clone();
     if let Some(refinement) = &refinement {
         let run = single_shot::refinement::Run {
             settings: &settings,
@@ -118,6 +119,7 @@ fn single_shot(args: &TrainArgs) -> Result<()> {
         };
         run.train(corpus, &folder)?;
     }
+    folder.record_activation_ranges(&validation, images)?;
     let out = match &args.out {
         None => folder.detector(),
         Some(out) => {

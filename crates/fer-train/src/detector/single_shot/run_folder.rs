@@ -8,21 +8,27 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use fer_detect::DetectorModel;
 use fer_detect::manifest::FILE;
 use fer_detect::single_shot::{
     NETWORK_FILE, REFINEMENT_FILE, SingleShotConfig, SingleShotManifest, SingleShotModel,
 };
+use fer_engine::Engine;
 use fer_model::file::write_atomically;
 use serde_json::{Value, json};
 
 use super::state::EpochReport;
 use super::train::RunSettings;
+use crate::detector::annotations::{self, Photo};
 use crate::report::charts;
 use crate::report::lines::{self, Panel};
 
 /// Folder of the best epoch's detector, inside of the run's folder.
 pub const DETECTOR_FOLDER: &str = "detector";
+
+/// Number of photos from which the ranges of the networks' values are taken.
+const RANGED_PHOTOS: usize = 64;
 
 /// The folder of a run.
 pub struct RunFolder(PathBuf);
@@ -67,6 +73,28 @@ impl RunFolder {
         let mut training = manifest.training.unwrap_or_default();
         training["refinement"] = described;
         write_model(&self.detector(), model, training)
+    }
+
+    /// Measures the ranges of the values in the networks on some of the photos, and writes them into the networks' files.
+    ///
+    /// # Errors
+    /// Returns an error that names the file that cannot be read or written, or if a network fails.
+    pub fn record_activation_ranges(&self, photos: &[Photo], images: &Path) -> Result<()> {
+        let folder = self.detector();
+        let manifest: SingleShotManifest = serde_json::from_slice(&read(&folder.join(FILE))?)
+            .with_context(|| format!("{} is not a single-shot detector's", folder.join(FILE).display()))?;
+        let DetectorModel::SingleShot(model) = DetectorModel::open(&folder)? else {
+            bail!("{} does not hold a single-shot detector", folder.display());
+        };
+        let chosen: Vec<Photo> = photos
+            .iter()
+            .step_by((photos.len() / RANGED_PHOTOS).max(1))
+            .take(RANGED_PHOTOS)
+            .cloned()
+            .collect();
+        let model =
+            model.with_activation_ranges(&Engine::tract(), &annotations::open_all(images, &chosen)?)?;
+        write_model(&folder, &model, manifest.training.unwrap_or_default())
     }
 
     /// Copies the best epoch's detector, its manifest last.
