@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fer_detect::{DetectorModel, DetectorOptions};
-use fer_engine::Engine;
+use fer_engine::{Engine, Precision};
 use fer_image::DecodeLimits;
 use fer_model::{Bundle, LabelSet};
 use fer_vision::{AnalyzeError, Analyzer, AnalyzerConfig};
@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) threads: Option<usize>,
     pub(crate) onnxruntime: Option<Runtime>,
     pub(crate) labels: Option<String>,
+    pub(crate) precision: Option<String>,
 }
 
 /// The choice of the engine. Without one, ONNX Runtime is used if the package `onnxruntime` is installed, and otherwise tract.
@@ -54,7 +55,7 @@ impl Models {
     /// # Errors
     /// `FileNotFoundError`, `ValueError` or `RuntimeError` with a message that names the argument.
     pub(crate) fn open(py: Python<'_>, settings: &Settings) -> PyResult<Arc<Self>> {
-        let Settings { model, detector, min_face, threads, onnxruntime, labels } = settings;
+        let Settings { model, detector, min_face, threads, onnxruntime, labels, precision } = settings;
         let invalid =
             |name: &str, error: &dyn std::fmt::Display| PyValueError::new_err(format!("{name}: {error}"));
         let bundle = match model {
@@ -84,7 +85,11 @@ impl Models {
             detector: DetectorOptions { min_face: *min_face, ..DetectorOptions::default() },
             ..AnalyzerConfig::default()
         };
-        let engine = select_engine(py, onnxruntime.as_ref())?;
+        let precision = precision.as_deref().map(str::parse::<Precision>).transpose();
+        let precision = precision.map_err(|error| invalid("precision", &error))?;
+        let engine = select_engine(py, onnxruntime.as_ref())?
+            .with_precision(precision)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let models = Self { engine, detector, bundle, config, threads, idle: Mutex::default() };
         let first =
             py.detach(|| models.analyzer()).map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -95,6 +100,11 @@ impl Models {
     /// Name of the engine.
     pub(crate) fn engine(&self) -> &'static str {
         self.engine.kind().name()
+    }
+
+    /// What convolutions are computed in.
+    pub(crate) fn precision(&self) -> &'static str {
+        self.engine.precision().name()
     }
 
     /// Name of the emotion model.

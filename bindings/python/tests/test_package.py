@@ -27,6 +27,8 @@ def test_wrong_settings_are_refused(tmp_path):
         ({"threads": -1}, OverflowError),
         ({"onnxruntime": tmp_path / "missing.so"}, RuntimeError),
         ({"onnxruntime": 7}, TypeError),
+        ({"precision": "f16"}, ValueError),
+        ({"precision": "int8", "onnxruntime": False}, ValueError),
         ({"labels": "affectnet"}, ValueError),
         ({"device": "gpu"}, TypeError),
     ):
@@ -72,11 +74,15 @@ def test_onnx_runtime_gives_the_same_faces(sample):
     library = os.environ.get("ORT_DYLIB_PATH") or downloaded or _onnxruntime.library()
     if not library:
         skip("onnxruntime", "there is no library of ONNX Runtime")
-    analyzer = fer_rs.Analyzer(onnxruntime=library)
-    assert analyzer.engine == "onnxruntime"
+    analyzer = fer_rs.Analyzer(onnxruntime=library, precision="f32")
+    assert (analyzer.engine, analyzer.precision) == ("onnxruntime", "f32")
     for found, expected in zip(analyzer.analyze(sample).faces, fer_rs.Analyzer(onnxruntime=False).analyze(sample).faces):
         assert found.box == pytest.approx(expected.box, abs=0.1)
         assert found.emotions == pytest.approx(expected.emotions, abs=1e-3)
+    # The default may be 8-bit integers, by the processor.
+    for found, expected in zip(fer_rs.Analyzer(onnxruntime=library).analyze(sample).faces, analyzer.analyze(sample).faces):
+        assert found.box == pytest.approx(expected.box, abs=3)
+        assert found.emotions == pytest.approx(expected.emotions, abs=0.05)
 
 
 def test_panics_are_runtime_errors():
