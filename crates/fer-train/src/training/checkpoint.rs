@@ -109,21 +109,6 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
     }
 }
 
-/// The average of the weights in the checkpoint of another run, or its weights if it keeps no average.
-///
-/// # Errors
-/// If the file cannot be read, or if it is of another network.
-pub fn read_average(path: &Path, architecture: &Architecture) -> Result<Weights> {
-    let parse = || {
-        let arrays = read_arrays(&std::fs::read(path)?, |_| true)?;
-        let role =
-            if arrays.keys().any(|name| name.starts_with("average.")) { "average." } else { "weights." };
-        let of_role = |(name, array): (String, Array)| Some((name.strip_prefix(role)?.to_owned(), array));
-        anyhow::Ok(Weights::new(architecture, arrays.into_iter().filter_map(of_role).collect())?)
-    };
-    parse().with_context(|| format!("cannot start from {}", path.display()))
-}
-
 /// Compares settings with those in a checkpoint.
 fn require_same<C: Serialize + DeserializeOwned + PartialEq>(stored: &str, settings: &C) -> Result<()> {
     let stored: C = serde_json::from_str(stored).context(

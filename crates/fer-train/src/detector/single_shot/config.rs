@@ -19,6 +19,7 @@ pub struct SingleShotTraining {
     /// The kind of configuration, which distinguishes it from an MTCNN's.
     pub kind: Kind,
     /// `checkpoint.safetensors` of another run, whose averaged weights this one starts from; random weights if not given.
+    /// Its network may lack residual convolutions of this one, which then start as zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
     /// Determines initial weights, split, crops and views.
@@ -337,7 +338,10 @@ pub(super) mod tests {
 
     const CONFIG: &str = include_str!("../../../../../configs/detector/single_shot.json");
 
-    /// The configuration that ships.
+    /// The configuration that continues the other one's run with a deeper network.
+    const DEEPER: &str = include_str!("../../../../../configs/detector/single_shot_deeper.json");
+
+    /// The configuration from which the embedded detector's training begins.
     pub(in crate::detector::single_shot) fn shipped() -> SingleShotTraining {
         serde_json::from_str(CONFIG).unwrap()
     }
@@ -349,16 +353,23 @@ pub(super) mod tests {
         format!("{:#}", read.and_then(|config| config.check()).unwrap_err())
     }
 
+    /// The configuration that ends it.
+    pub(in crate::detector::single_shot) fn deeper() -> SingleShotTraining {
+        serde_json::from_str(DEEPER).unwrap()
+    }
+
     #[test]
-    fn the_config_holds_and_its_network_is_small() {
-        let config = shipped();
-        config.check().unwrap();
-        assert!(config.network.is_fully_convolutional());
-        let multiply_adds: usize = config.network.steps().iter().map(Step::multiply_adds).sum();
-        println!("{multiply_adds} multiply-adds, {} parameters", config.network.trainable_parameters());
-        assert!((60_000_000..150_000_000).contains(&multiply_adds), "{multiply_adds}");
-        assert!(config.network.trainable_parameters() < 260_000);
-        assert!(config.steps() * config.batch_size >= 480_000);
+    fn the_configs_hold_and_their_networks_are_small() {
+        for config in [shipped(), deeper()] {
+            config.check().unwrap();
+            assert!(config.network.is_fully_convolutional());
+            let multiply_adds: usize = config.network.steps().iter().map(Step::multiply_adds).sum();
+            println!("{multiply_adds} multiply-adds, {} parameters", config.network.trainable_parameters());
+            assert!((60_000_000..150_000_000).contains(&multiply_adds), "{multiply_adds}");
+            assert!(config.network.trainable_parameters() < 300_000);
+        }
+        let crops = [shipped(), deeper()].map(|config| config.steps() * config.batch_size);
+        assert!(crops.iter().sum::<usize>() >= 700_000, "{crops:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod config;
 pub mod corpus;
 pub mod dual;
+mod grow;
 pub mod layout;
 pub mod loss;
 pub mod refinement;

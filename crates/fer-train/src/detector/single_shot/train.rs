@@ -23,6 +23,7 @@ use serde_json::Value;
 use super::batch::{self, Grid};
 use super::config::SingleShotTraining;
 use super::corpus::{Corpus, source};
+use super::grow;
 use super::loss::Sums;
 use super::run_folder::{RunFolder, write_detector};
 use super::state::{EpochReport, RunState, SourceReport};
@@ -126,7 +127,7 @@ pub fn starting_point(settings: &RunSettings, folder: &Path) -> Result<Checkpoin
         return Checkpoint::read(folder, &config.network, settings);
     }
     let weights = match &config.init_from {
-        Some(path) => checkpoint::read_average(path, &config.network)?,
+        Some(path) => grow::read(path, &config.network, config.seed)?,
         None => initial_weights(&config.network, config.seed)?,
     };
     Ok(Checkpoint {
