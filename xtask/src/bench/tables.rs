@@ -153,7 +153,7 @@ struct Measured {
     note: Option<String>,
 }
 
-/// Runs `fer analyze --json` and checks that it saw all pictures and faces.
+/// Runs `fer analyze --json` and checks that it saw all pictures, and the faces within one per cent.
 fn analyze(command: &mut Command, pictures: &Pictures) -> Result<Measured> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let started = Instant::now();
@@ -171,12 +171,11 @@ fn analyze(command: &mut Command, pictures: &Pictures) -> Result<Measured> {
     let log = String::from_utf8(output?.stderr)?;
     let end: Value = serde_json::from_str(log.lines().last().unwrap_or_default())
         .with_context(|| format!("{command:?} failed: {log}"))?;
-    let expected = (pictures.count as u64, pictures.faces as u64);
-    let seen = (end["pictures"].as_u64(), end["faces"].as_u64());
-    ensure!(
-        seen == (Some(expected.0), Some(expected.1)),
-        "{expected:?} pictures and faces were expected: {end}"
-    );
+    let expected = [pictures.count, pictures.faces];
+    let [seen, faces] = ["pictures", "faces"].map(|key| end[key].as_u64().unwrap_or_default() as usize);
+    // A detector may see a second face in a frame.
+    let is_as_expected = seen == pictures.count && faces.abs_diff(pictures.faces) <= pictures.faces / 100;
+    ensure!(is_as_expected, "{expected:?} pictures and faces were expected: {end}");
     Ok(Measured { per_second: pictures.count as f64 / seconds, peak, resident, note: None })
 }
 
