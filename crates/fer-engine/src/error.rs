@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::library;
+use crate::onnx::DecodeError;
 
 /// Why an engine, a graph or a tensor cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,4 +58,10 @@ pub enum EngineError {
         /// The names that the graph has, separated by commas.
         found: String,
     },
+}
+
+impl From<DecodeError> for EngineError {
+    fn from(error: DecodeError) -> Self {
+        Self::Graph(error.to_string())
+    }
 }

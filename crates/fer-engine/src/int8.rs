@@ -1,6 +1,6 @@
 //! Convolutions in 8-bit integers, for processors that multiply four of them in the time of one `f32`.
 //!
-//! Every value is an unsigned byte with a scale and a zero point of its own, which follow from the [`ActivationRanges`]; weights are
+//! Values are unsigned bytes. Each value has its own scale and zero point, which follow from the [`ActivationRanges`]. Weights are
 //! signed bytes with a scale for each output channel (Jacob et al. 2018, arXiv:1712.05877). Convolutions with the ReLU behind them
 //! become `QLinearConv`, additions ONNX Runtime's `QLinearAdd`; pooling and nearest-neighbour resizing work on the bytes as they
 //! are. Everything else stays as it was: dense layers, which are a hundredth of the work here, the convolutions that give the
@@ -49,7 +49,7 @@ pub(crate) fn values(model: &ModelProto) -> BTreeSet<String> {
 /// # Errors
 /// Returns [`EngineError::Graph`] if the bytes are not a graph.
 pub(crate) fn converted(onnx: &[u8]) -> Result<Cow<'_, [u8]>, EngineError> {
-    let mut model = decode(onnx).map_err(|error| EngineError::Graph(error.to_string()))?;
+    let mut model = decode(onnx)?;
     let Some(ranges) = ActivationRanges::of(&model) else { return Ok(Cow::Borrowed(onnx)) };
     convert(&mut model, &ranges);
     Ok(Cow::Owned(encode(&model)))

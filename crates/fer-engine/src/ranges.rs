@@ -33,7 +33,7 @@ impl ActivationRanges {
         graph: &[u8],
         inputs: impl IntoIterator<Item = Tensor>,
     ) -> Result<Self, EngineError> {
-        let mut model = decode(graph).map_err(|error| EngineError::Graph(error.to_string()))?;
+        let mut model = decode(graph)?;
         let names = int8::values(&model);
         let input = expose(&mut model, &names);
         let mut session = engine.clone().in_single_precision().open(&encode(&model))?;
@@ -65,10 +65,9 @@ impl ActivationRanges {
     /// # Errors
     /// Returns [`EngineError::Graph`] if the bytes are not a graph.
     pub fn attach(&self, graph: &[u8]) -> Result<Vec<u8>, EngineError> {
-        let failed = |message: String| EngineError::Graph(message);
-        let mut model = decode(graph).map_err(|error| failed(error.to_string()))?;
+        let mut model = decode(graph)?;
         model.metadata_props.retain(|entry| entry.key != KEY);
-        let value = serde_json::to_string(self).map_err(|error| failed(error.to_string()))?;
+        let value = serde_json::to_string(self).map_err(|error| EngineError::Graph(error.to_string()))?;
         model.metadata_props.push(StringStringEntryProto { key: KEY.to_owned(), value });
         Ok(encode(&model))
     }

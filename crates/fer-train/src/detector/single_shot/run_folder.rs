@@ -67,12 +67,17 @@ impl RunFolder {
     /// # Errors
     /// Returns an error that names the file that cannot be read or written.
     pub fn add_refinement(&self, model: &SingleShotModel, described: Value) -> Result<()> {
+        let mut training = self.described()?;
+        training["refinement"] = described;
+        write_model(&self.detector(), model, training)
+    }
+
+    /// What the manifest of the best epoch's detector says about its training.
+    fn described(&self) -> Result<Value> {
         let path = self.detector().join(FILE);
         let manifest: SingleShotManifest = serde_json::from_slice(&read(&path)?)
             .with_context(|| format!("{} is not a single-shot detector's", path.display()))?;
-        let mut training = manifest.training.unwrap_or_default();
-        training["refinement"] = described;
-        write_model(&self.detector(), model, training)
+        Ok(manifest.training.unwrap_or_default())
     }
 
     /// Measures the ranges of the values in the networks on some of the photos, and writes them into the networks' files.
@@ -81,8 +86,6 @@ impl RunFolder {
     /// Returns an error that names the file that cannot be read or written, or if a network fails.
     pub fn record_activation_ranges(&self, photos: &[Photo], images: &Path) -> Result<()> {
         let folder = self.detector();
-        let manifest: SingleShotManifest = serde_json::from_slice(&read(&folder.join(FILE))?)
-            .with_context(|| format!("{} is not a single-shot detector's", folder.join(FILE).display()))?;
         let DetectorModel::SingleShot(model) = DetectorModel::open(&folder)? else {
             bail!("{} does not hold a single-shot detector", folder.display());
         };
@@ -94,7 +97,7 @@ impl RunFolder {
             .collect();
         let model =
             model.with_activation_ranges(&Engine::tract(), &annotations::open_all(images, &chosen)?)?;
-        write_model(&folder, &model, manifest.training.unwrap_or_default())
+        write_model(&folder, &model, self.described()?)
     }
 
     /// Copies the best epoch's detector, its manifest last.
