@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::int8::Scaling;
 use crate::onnx_runtime::OnnxRuntime;
-use crate::{EngineError, Session, int8, library, tract};
+use crate::{EngineError, PatchSession, Session, int8, library, tract};
 
 /// Which runtime runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +175,27 @@ impl Engine {
                 runtime.open(&int8::converted(onnx)?)
             }
             Runtime::OnnxRuntime(runtime) => runtime.open(onnx),
+        }
+    }
+
+    /// Opens a graph that takes a whole picture, with the values `(byte - mean) / scale`, so that it takes the picture's bytes
+    /// instead. `None` if the engine does not compute in 8-bit integers, or if the graph does not know the ranges of its values or
+    /// does not start with a convolution over 3×3 pixels with stride 2; such a graph is for [`Engine::open`].
+    ///
+    /// # Errors
+    /// Returns [`EngineError::Graph`] if the engine cannot open the graph.
+    pub fn open_for_patches(
+        &self,
+        onnx: &[u8],
+        mean: f32,
+        scale: f32,
+    ) -> Result<Option<Box<dyn PatchSession>>, EngineError> {
+        match &self.runtime {
+            Runtime::OnnxRuntime(runtime) if self.precision == Precision::Int8 => {
+                let graph = int8::converted_for_patches(onnx, Scaling { mean, scale })?;
+                graph.map(|graph| runtime.open_for_patches(&graph)).transpose()
+            }
+            _ => Ok(None),
         }
     }
 }

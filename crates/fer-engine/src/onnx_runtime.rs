@@ -1,15 +1,16 @@
 //! ONNX Runtime behind [`Session`]. Only this file uses `ort`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, SessionOutputs};
-use ort::value::TensorRef;
+use ort::value::{PrimitiveTensorElementType, TensorRef};
 
-use crate::{EngineError, Outputs, Session, Tensor};
+use crate::{EngineError, Outputs, PATCH, PatchSession, Session, Tensor};
 
 /// The loaded library. Clones share it.
 #[derive(Clone)]
@@ -59,6 +60,14 @@ impl OnnxRuntime {
     }
 
     pub(crate) fn open(&self, onnx: &[u8]) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(self.session(onnx)?))
+    }
+
+    pub(crate) fn open_for_patches(&self, onnx: &[u8]) -> Result<Box<dyn PatchSession>, EngineError> {
+        Ok(Box::new(self.session(onnx)?))
+    }
+
+    fn session(&self, onnx: &[u8]) -> Result<OrtSession, EngineError> {
         let failed = |e: ort::Error| EngineError::Graph(e.to_string());
         // A library that does not know an option runs without it.
         let session = ort::session::Session::builder(&self.0.environment)
@@ -71,7 +80,7 @@ impl OnnxRuntime {
             .unwrap_or_else(ort::Error::recover)
             .commit_from_memory(onnx)
             .map_err(failed)?;
-        Ok(Box::new(OrtSession { session, shapes: HashMap::new() }))
+        Ok(OrtSession { session, shapes: HashMap::new() })
     }
 }
 
@@ -89,10 +98,33 @@ struct OrtSession {
     shapes: HashMap<Vec<usize>, Vec<Output>>,
 }
 
+/// What inputs are made of.
+trait Element: PrimitiveTensorElementType + Clone + fmt::Debug + 'static {}
+
+impl Element for f32 {}
+impl Element for u8 {}
+
 impl OrtSession {
-    fn run_into(
+    fn run_on<T: Element>(&mut self, shape: &[usize], values: &[T]) -> Result<Outputs, EngineError> {
+        let failed = |e: Box<dyn std::error::Error>| EngineError::Run {
+            shape: shape.to_vec(),
+            message: e.to_string(),
+        };
+        if let Some(outputs) = self.shapes.get(shape) {
+            return Self::run_into(&mut self.session, (shape, values), outputs).map_err(failed);
+        }
+        let outputs = Self::run_first(&mut self.session, (shape, values)).map_err(failed)?;
+        if self.shapes.len() >= MAX_SHAPES {
+            self.shapes.clear();
+        }
+        let shapes = outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
+        self.shapes.insert(shape.to_vec(), shapes.collect());
+        Ok(outputs)
+    }
+
+    fn run_into<T: Element>(
         session: &mut ort::session::Session,
-        input: &Tensor,
+        input: (&[usize], &[T]),
         outputs: &[Output],
     ) -> Result<Outputs, Box<dyn std::error::Error>> {
         let mut selected = OutputSelector::default();
@@ -102,15 +134,15 @@ impl OrtSession {
             selected = selected.preallocate(name.as_str(), tensor);
         }
         let options = RunOptions::new()?.with_outputs(selected);
-        let view = TensorRef::from_array_view((input.shape(), input.data()))?;
+        let view = TensorRef::from_array_view(input)?;
         extract(&session.run_with_options(ort::inputs![view], &options)?)
     }
 
-    fn run_first(
+    fn run_first<T: Element>(
         session: &mut ort::session::Session,
-        input: &Tensor,
+        input: (&[usize], &[T]),
     ) -> Result<Outputs, Box<dyn std::error::Error>> {
-        let view = TensorRef::from_array_view((input.shape(), input.data()))?;
+        let view = TensorRef::from_array_view(input)?;
         extract(&session.run(ort::inputs![view])?)
     }
 }
@@ -126,20 +158,13 @@ fn extract(outputs: &SessionOutputs<'_>) -> Result<Outputs, Box<dyn std::error::
 
 impl Session for OrtSession {
     fn run(&mut self, input: &Tensor) -> Result<Outputs, EngineError> {
-        let failed = |e: Box<dyn std::error::Error>| EngineError::Run {
-            shape: input.shape().to_vec(),
-            message: e.to_string(),
-        };
-        if let Some(outputs) = self.shapes.get(input.shape()) {
-            return Self::run_into(&mut self.session, input, outputs).map_err(failed);
-        }
-        let outputs = Self::run_first(&mut self.session, input).map_err(failed)?;
-        if self.shapes.len() >= MAX_SHAPES {
-            self.shapes.clear();
-        }
-        let shapes = outputs.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec()));
-        self.shapes.insert(input.shape().to_vec(), shapes.collect());
-        Ok(outputs)
+        self.run_on(input.shape(), input.data())
+    }
+}
+
+impl PatchSession for OrtSession {
+    fn run(&mut self, patches: &[u8], rows: usize, columns: usize) -> Result<Outputs, EngineError> {
+        self.run_on(&[1, rows, columns, PATCH], patches)
     }
 }
 

@@ -119,6 +119,19 @@ impl Session for TractSession {
     }
 }
 
+/// The first output of a graph that takes bytes, which tract runs only in tests.
+#[cfg(test)]
+pub(crate) fn run_on_bytes(onnx: &[u8], shape: &[usize], bytes: &[u8]) -> Vec<f32> {
+    let run = |mut onnx: &[u8]| {
+        let model =
+            tract_onnx::onnx().model_for_read(&mut onnx)?.with_input_fact(0, u8::fact(shape).into())?;
+        let input = tract_onnx::prelude::Tensor::from_shape(shape, bytes)?;
+        let outputs = model.into_optimized()?.into_runnable()?.run(tvec!(input.into()))?;
+        TractResult::Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+    };
+    run(onnx).unwrap()
+}
+
 /// `max(x, 0) + slope · min(x, 0)` (He et al. 2015). Inputs: x `[batch, channels, …]`, and one slope per channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PRelu;

@@ -8,7 +8,7 @@ use crate::resize::{self, SUPERSAMPLED, TRIANGLE};
 
 const CHANNELS: usize = 3;
 
-/// Makes one input after the other in the same memory.
+/// Resizes one picture after the other in the same memory.
 #[derive(Default)]
 pub struct Letterbox {
     resizer: Resizer,
@@ -16,35 +16,48 @@ pub struct Letterbox {
     small: Vec<u8>,
 }
 
+/// The pixels of a picture in the upper left corner of a network's input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Letterboxed<'a> {
+    /// RGB, row by row; nothing if the picture has no pixels.
+    pub pixels: &'a [u8],
+    /// Width and height of the picture.
+    pub content: [usize; 2],
+    /// Width and height of the input.
+    pub padded: [usize; 2],
+}
+
 impl Letterbox {
-    /// Resizes `image` to `content` (width, height) and writes its three planes of `padded` (width, height) into `out`, whose
-    /// former content is dropped. The padding at the right and below has the value 0, which is the normalisation's mean.
+    /// Resizes `image` to `content` (width, height), for an input of `padded` (width, height), which is at least as large.
     ///
     /// A picture of the content's size is not resized. Otherwise a triangle filter is used, whose support grows with the
-    /// reduction. `content` is cut to `padded`. Nothing but padding is written if `image` or `content` has no pixels.
-    pub fn fill(
-        &mut self,
-        image: &RgbImage,
+    /// reduction.
+    pub fn resize<'a>(
+        &'a mut self,
+        image: &'a RgbImage,
         content: [usize; 2],
         padded: [usize; 2],
-        normalization: Normalization,
-        out: &mut Vec<f32>,
-    ) {
-        out.clear();
-        out.resize(CHANNELS * padded[0] * padded[1], 0.0);
-        let given = [image.width() as usize, image.height() as usize];
-        if given == content {
-            planes(image.as_raw(), content, padded, normalization, out);
-        } else if self.resize(image, content).is_some() {
-            planes(&self.small, content, padded, normalization, out);
+    ) -> Letterboxed<'a> {
+        let [width, height] = content;
+        if [image.width() as usize, image.height() as usize] == content {
+            return Letterboxed { pixels: image.as_raw(), content, padded };
         }
-    }
-
-    /// Returns `None` if there are no pixels.
-    fn resize(&mut self, image: &RgbImage, [width, height]: [usize; 2]) -> Option<()> {
         self.small.resize(CHANNELS * width * height, 0);
         let algorithm = if 2 * width < image.width() as usize { SUPERSAMPLED } else { TRIANGLE };
-        resize::rgb(&mut self.resizer, image, [width as u32, height as u32], &mut self.small, algorithm)
+        let side = [width as u32, height as u32];
+        let resized = resize::rgb(&mut self.resizer, image, side, &mut self.small, algorithm);
+        let pixels = if resized.is_some() { self.small.as_slice() } else { &[] };
+        Letterboxed { pixels, content, padded }
+    }
+}
+
+impl Letterboxed<'_> {
+    /// Writes the three normalised planes into `out`, whose former content is dropped. The padding at the right and below has the
+    /// value 0, which is the normalisation's mean.
+    pub fn planes(&self, normalization: Normalization, out: &mut Vec<f32>) {
+        out.clear();
+        out.resize(CHANNELS * self.padded[0] * self.padded[1], 0.0);
+        planes(self.pixels, self.content, self.padded, normalization, out);
     }
 }
 
@@ -87,7 +100,10 @@ mod tests {
     fn a_picture_of_the_right_size_is_copied_and_padded() {
         let image = RgbImage::from_fn(2, 2, |x, y| image::Rgb([x as u8, y as u8, 9]));
         let mut out = vec![5.0; 100];
-        Letterbox::default().fill(&image, [2, 2], [3, 4], PLAIN, &mut out);
+        let mut letterbox = Letterbox::default();
+        let picture = letterbox.resize(&image, [2, 2], [3, 4]);
+        assert_eq!(picture.pixels, image.as_raw().as_slice());
+        picture.planes(PLAIN, &mut out);
         assert_eq!(out.len(), 36);
         assert_eq!(out[..6], [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]);
         assert_eq!(out[12..18], [0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
@@ -98,14 +114,15 @@ mod tests {
     fn others_are_resized_in_the_same_memory() {
         let image = RgbImage::from_fn(40, 20, |x, _| image::Rgb([(x / 10 * 10) as u8; 3]));
         let (mut letterbox, mut out) = (Letterbox::default(), Vec::new());
+        let tens = Normalization { mean: 10.0, scale: 10.0 };
         for _ in 0..2 {
-            letterbox.fill(&image, [4, 2], [4, 4], Normalization { mean: 10.0, scale: 10.0 }, &mut out);
+            letterbox.resize(&image, [4, 2], [4, 4]).planes(tens, &mut out);
             assert!((out[0] + 1.0).abs() <= 0.2 && (out[3] - 2.0).abs() <= 0.2, "{out:?}");
             assert_eq!(out[8..16], [0.0; 8]);
         }
-        letterbox.fill(&RgbImage::new(0, 0), [4, 2], [4, 4], PLAIN, &mut out);
+        letterbox.resize(&RgbImage::new(0, 0), [4, 2], [4, 4]).planes(PLAIN, &mut out);
         assert_eq!(out, [0.0; 48]);
-        letterbox.fill(&image, [0, 0], [4, 4], PLAIN, &mut out);
+        letterbox.resize(&image, [0, 0], [4, 4]).planes(PLAIN, &mut out);
         assert_eq!(out, [0.0; 48]);
     }
 }

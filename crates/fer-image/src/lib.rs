@@ -16,6 +16,6 @@ pub mod sample;
 pub use bounding_box::{BoundingBox, Overlap};
 pub use crop::{CropRule, FaceCrop, FaceLocation};
 pub use decode::{DecodeError, DecodeLimits, decode, on_white};
-pub use letterbox::Letterbox;
+pub use letterbox::{Letterbox, Letterboxed};
 pub use luma::{Luma, LumaError};
 pub use read::{ReadError, read};

@@ -17,12 +17,13 @@
 mod config;
 mod grid;
 mod model;
+mod network;
 mod passes;
 mod ranges;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fer_engine::{Engine, Outputs, Session, Tensor};
+use fer_engine::{Engine, Outputs, Tensor};
 use fer_image::{BoundingBox, Letterbox};
 use image::RgbImage;
 
@@ -34,6 +35,7 @@ use crate::face::Landmarks;
 use crate::mtcnn::{self, Judged, OutputNet};
 use crate::nms::{Measure, Scored, suppress};
 use crate::{DetectError, Face, FaceDetector};
+use network::Network;
 use passes::{Pass, passes};
 
 /// Largest number of boxes that go on to non-maximum suppression, the best ones: a picture of noise must not take minutes.
@@ -47,14 +49,11 @@ const NET: &str = "single-shot network";
 
 /// The opened detector. It keeps its buffers from picture to picture.
 pub struct SingleShot {
-    session: Box<dyn Session>,
+    network: Network,
     refinement: Option<OutputNet>,
     config: SingleShotConfig,
     letterbox: Letterbox,
-    /// The network's input.
-    pixels: Vec<f32>,
     candidates: Vec<Candidate>,
-    inference_time: Duration,
 }
 
 /// A face before non-maximum suppression, in pixels of the picture.
@@ -87,26 +86,15 @@ impl SingleShot {
     ) -> Result<Self, DetectError> {
         config.check().map_err(DetectError::Config)?;
         let refinement = model.refinement().map(|graph| OutputNet::open(engine, graph)).transpose()?;
-        Ok(Self {
-            session: engine.open(model.graph()).map_err(engine_error)?,
-            refinement,
-            config,
-            letterbox: Letterbox::default(),
-            pixels: Vec::new(),
-            candidates: Vec::new(),
-            inference_time: Duration::ZERO,
-        })
+        let network = Network::open(engine, model.graph(), config.normalization).map_err(engine_error)?;
+        Ok(Self { network, refinement, config, letterbox: Letterbox::default(), candidates: Vec::new() })
     }
 
     /// Runs the network over the picture at one size, and collects the cells that pass the threshold.
     fn search(&mut self, image: &RgbImage, pass: Pass) -> Result<(), DetectError> {
         let [width, height] = pass.padded;
-        let input = self.input(image, pass)?;
-        let started = Instant::now();
-        let outputs = self.session.run(&input);
-        self.inference_time += started.elapsed();
-        self.pixels = input.into_data();
-        let mut outputs = outputs.map_err(engine_error)?;
+        let picture = self.letterbox.resize(image, pass.content, pass.padded);
+        let mut outputs = self.network.run(&picture).map_err(engine_error)?;
         let threshold = self.least_score();
         let sides = [image.width() as f32, image.height() as f32];
         let ratio = std::array::from_fn(|axis| sides[axis] / pass.content[axis] as f32);
@@ -115,14 +103,6 @@ impl SingleShot {
             collect(cells.data(), width / stride, stride, ratio, threshold, &mut self.candidates);
         }
         Ok(())
-    }
-
-    /// The network's input at one size. Whoever is done with it may give the memory back as `pixels`.
-    fn input(&mut self, image: &RgbImage, pass: Pass) -> Result<Tensor, DetectError> {
-        let [width, height] = pass.padded;
-        let normalization = self.config.normalization;
-        self.letterbox.fill(image, pass.content, pass.padded, normalization, &mut self.pixels);
-        Tensor::new([1, 3, height, width], std::mem::take(&mut self.pixels)).map_err(engine_error)
     }
 
     /// Least score of a cell that can become a face. The combined score is at most the square root of the first network's,
@@ -196,7 +176,7 @@ impl FaceDetector for SingleShot {
 
     fn take_inference_time(&mut self) -> Duration {
         let refinement = self.refinement.as_mut().map(OutputNet::take_inference_time);
-        std::mem::take(&mut self.inference_time) + refinement.unwrap_or_default()
+        self.network.take_inference_time() + refinement.unwrap_or_default()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The values inside the networks on typical photos, by which ONNX Runtime computes them in 8-bit integers.
 
 use fer_engine::{ActivationRanges, Engine, Tensor};
+use fer_image::Letterbox;
 use image::RgbImage;
 
+use super::network::tensor;
 use super::passes::passes;
 use super::{SingleShot, SingleShotModel, engine_error};
 use crate::DetectError;
@@ -15,10 +17,13 @@ impl SingleShotModel {
     /// Returns an error if a network fails.
     pub fn with_activation_ranges(&self, engine: &Engine, photos: &[RgbImage]) -> Result<Self, DetectError> {
         let mut detector = SingleShot::open(engine, self, self.config())?;
+        let normalization = self.config().normalization;
+        let mut letterbox = Letterbox::default();
         let (mut pictures, mut squares) = (Vec::new(), Vec::new());
         for photo in photos {
             for pass in passes(photo.width(), photo.height(), &detector.config) {
-                pictures.push(detector.input(photo, pass)?);
+                let picture = letterbox.resize(photo, pass.content, pass.padded);
+                pictures.push(tensor(&picture, normalization, Vec::new()).map_err(engine_error)?);
             }
             squares.extend(squares_of(&mut detector, photo)?);
         }
