@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Subcommand;
 
-use crate::process::tests_of_workspace;
+use crate::process::{cargo_environment, tests_of_workspace};
 use crate::{python, workspace};
 
 /// What to check.
@@ -52,7 +52,7 @@ fn gpu(small: bool) -> Result<()> {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         cargo.env("XDG_RUNTIME_DIR", folder.path());
     }
-    ensure!(cargo.status()?.success(), "training on the software renderer differs from training on the CPU");
+    ensure!(cargo_environment(&mut cargo).status()?.success(), "training on the software renderer differs from training on the CPU");
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn cluster() -> Result<()> {
     // One test at a time: some of them need both cores.
     cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]).current_dir(workspace(""));
     ensure!(
-        cargo.status()?.success(),
+        cargo_environment(&mut cargo).status()?.success(),
         "a corpus on a cluster differs from one on one machine, or is slower than it should be"
     );
     Ok(())
