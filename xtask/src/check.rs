@@ -52,7 +52,10 @@ fn gpu(small: bool) -> Result<()> {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         cargo.env("XDG_RUNTIME_DIR", folder.path());
     }
-    ensure!(cargo_environment(&mut cargo).status()?.success(), "training on the software renderer differs from training on the CPU");
+    ensure!(
+        cargo_environment(&mut cargo).status()?.success(),
+        "training on the software renderer differs from training on the CPU"
+    );
     Ok(())
 }
 
