@@ -1,14 +1,12 @@
 //! Checks that `cargo run -p fer-train` and the Python wheel after `cargo test --workspace` compile no dependency a second time.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
-use crate::workspace;
+use crate::process::cargo;
 
 /// Every package that a build needs, with its version and the features that it is compiled with.
 fn packages(selection: &[&str]) -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
-        .current_dir(workspace(""))
+    let output = cargo()
         .args(["tree", "--locked", "--prefix", "none", "--format", "{p} {f}"])
         .args(selection)
         .output()

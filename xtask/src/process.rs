@@ -38,11 +38,16 @@ pub(crate) fn build_as_tests_do(file: &str) -> Result<PathBuf> {
 }
 
 fn run_cargo(arguments: &[&str], folder: &str, file: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(arguments).current_dir(workspace(""));
-    ensure!(cargo_environment(&mut cargo).status()?.success(), "`cargo {}` failed", arguments.join(" "));
+    ensure!(cargo().args(arguments).status()?.success(), "`cargo {}` failed", arguments.join(" "));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace("target"), PathBuf::from);
     Ok(target.join(folder).join(file))
+}
+
+/// Cargo, in the root of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo_environment(&mut cargo).current_dir(workspace(""));
+    cargo
 }
 
 /// Removes what Cargo tells xtask about xtask. Build scripts that depend on it would run again.
