@@ -159,15 +159,16 @@ impl Plan {
         }
         let input = graph.input.first().map_or("", |input| input.name.as_str());
         let is_output = |name: &str| graph.output.iter().any(|output| output.name == name);
-        let mut over_patches = None;
+        let is_strided_input = |node: &NodeProto| {
+            node.input.first().is_some_and(|name| name == input)
+                && integers(node, "strides").is_some_and(|strides| strides.iter().any(|stride| *stride > 1))
+        };
         let steps = graph.node.iter().enumerate().filter_map(|(number, node)| {
             let takes = match node.op_type.as_str() {
                 "Conv" => 1,
                 "Add" => 2,
                 _ => return None,
             };
-            let strided_input = node.input.first().is_some_and(|name| name == input)
-                && integers(node, "strides").is_some_and(|strides| strides.iter().any(|stride| *stride > 1));
             let mut result = node.output.first()?;
             if let Some([user]) = users.get(result.as_str()).map(Vec::as_slice)
                 && user.op_type == "Relu"
@@ -184,16 +185,17 @@ impl Plan {
             if ends || is_output(result) {
                 return None;
             }
-            if strided_input {
-                if is_over_patches(node) && users.get(input).is_some_and(|users| users.len() == 1) {
-                    over_patches = Some((number, result.clone()));
-                }
-                return None;
-            }
             let inputs = node.input.iter().take(takes).cloned().collect();
             Some((number, Step { inputs, result: result.clone() }))
         });
-        Self { steps: steps.collect(), over_patches }
+        let (strided, steps): (BTreeMap<usize, Step>, _) =
+            steps.partition(|(number, _)| is_strided_input(&graph.node[*number]));
+        let has_one_user = users.get(input).is_some_and(|users| users.len() == 1);
+        let over_patches = strided
+            .into_iter()
+            .find(|(number, _)| has_one_user && is_over_patches(&graph.node[*number]))
+            .map(|(number, step)| (number, step.result));
+        Self { steps, over_patches }
     }
 }
 

@@ -80,11 +80,10 @@ pub(super) fn tensor(
 }
 
 /// Writes the patches of a picture into `out`, row by row, and returns the numbers of rows and columns. Pixels outside of the picture
-/// are `padding`.
+/// are `padding`. `out` is empty or holds the patches of another picture.
 fn patches(picture: &Letterboxed<'_>, padding: u8, out: &mut Vec<u8>) -> [usize; 2] {
     let [columns, rows] = picture.padded.map(|side| side.div_ceil(STRIDE));
-    // The zero at the end of each patch, and the row above the first patches, stay what they are here.
-    out.clear();
+    // The last byte of each patch is never written and stays the zero with which the memory grew.
     out.resize(rows * columns * PATCH, 0);
     let [width, height] = picture.content;
     let lines: Vec<&[u8]> = picture.pixels.chunks_exact((width * CHANNELS).max(1)).take(height).collect();
@@ -124,11 +123,6 @@ fn copy_row<'a>(line: &[u8], padding: u8, parts: impl Iterator<Item = &'a mut [u
 mod tests {
     use super::*;
 
-    /// The byte of one colour at a place, counted from one patch's middle.
-    fn byte(out: &[u8], columns: usize, [row, column]: [usize; 2], [y, x]: [usize; 2], colour: usize) -> u8 {
-        out[(row * columns + column) * PATCH + (y * KERNEL + x) * CHANNELS + colour]
-    }
-
     #[test]
     fn patches_hold_every_second_pixel_and_its_neighbours() {
         for (content, padded) in [([5, 3], [8, 4]), ([8, 4], [8, 4]), ([1, 1], [4, 2]), ([7, 4], [7, 5])] {
@@ -137,7 +131,9 @@ mod tests {
             let pixels: Vec<u8> = (0..height)
                 .flat_map(|y| (0..width).flat_map(move |x| [0, 1, 2].map(|colour| value(x, y, colour))))
                 .collect();
-            let mut out = vec![77; 5];
+            // The memory is used again.
+            let mut out = Vec::new();
+            patches(&Letterboxed { pixels: &[], content: [0, 0], padded: [6, 6] }, 77, &mut out);
             let picture = Letterboxed { pixels: &pixels, content, padded };
             let [rows, columns] = patches(&picture, 9, &mut out);
             assert_eq!([columns, rows], padded.map(|side| side.div_ceil(2)));
@@ -151,8 +147,7 @@ mod tests {
                     (Some(left), Some(top)) if left < width && top < height => value(left, top, inside % 3),
                     _ => 9,
                 };
-                let found = byte(&out, columns, [row, column], [y, x], inside % 3);
-                assert_eq!(found, expected, "{content:?} {row} {column} {y} {x}");
+                assert_eq!(out[patch * PATCH + inside], expected, "{content:?} {row} {column} {y} {x}");
             }
             assert!(out.chunks_exact(PATCH).all(|patch| patch[PATCH - 1] == 0));
         }
