@@ -10,6 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::planes::{LANES, Planes, sum};
 use super::{Primitive, primitive};
 
 /// Returns the layer's output for `[samples, channels, ..]` and updates the running statistics as burn does.
@@ -130,49 +131,6 @@ impl Backward<Flex, 3> for Normalisation {
             grads.register::<Flex>(node.id, vector(of_beta));
         }
     }
-}
-
-/// A contiguous array `[samples, channels, pixels]`.
-struct Planes<'a> {
-    values: &'a [f32],
-    channels: usize,
-    places: usize,
-    /// Number of values in a channel, over all samples.
-    count: f64,
-}
-
-impl<'a> Planes<'a> {
-    fn of(tensor: &'a Primitive, channels: usize) -> Self {
-        let values: &[f32] = tensor.storage();
-        let shape = tensor.layout().shape();
-        let places = values.len() / (shape[0] * channels);
-        Self { values, channels, places, count: (shape[0] * places) as f64 }
-    }
-
-    fn each(&self, mut visit: impl FnMut(usize, &[f32])) {
-        for (number, plane) in self.values.chunks_exact(self.places).enumerate() {
-            visit(number % self.channels, plane);
-        }
-    }
-
-    fn each_with(&self, other: &Self, mut visit: impl FnMut(usize, &[f32], &[f32])) {
-        let pairs = self.values.chunks_exact(self.places).zip(other.values.chunks_exact(self.places));
-        for (number, (plane, other)) in pairs.enumerate() {
-            visit(number % self.channels, plane, other);
-        }
-    }
-}
-
-/// Number of partial sums. Independent sums fill the vector registers; with a single sum each addition would wait for the last.
-const LANES: usize = 16;
-
-fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f64 {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut lanes = [0.0_f32; LANES];
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &value)| *lane += of(value));
-    }
-    lanes.into_iter().chain(rest.iter().map(|&value| of(value))).map(f64::from).sum()
 }
 
 /// The sum of `a · of(b)` over all pairs of values.

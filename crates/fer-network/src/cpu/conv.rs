@@ -17,6 +17,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
+use super::planes::{Planes, sum};
 use super::{Primitive, primitive};
 
 /// Number of columns of a matrix product: fewer would not be worth the overhead, more would not fit into the cache.
@@ -43,32 +44,34 @@ pub(crate) fn forward(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     }
     let shape = Shape { channels_in, height, width, channels_out, kernel, stride, padding };
     let weight = layer.weight.val();
-    let y = match x.clone().try_into_primitive::<Autodiff<Flex>>() {
-        Ok(tracked) => {
-            let Ok(weight) = weight.try_into_primitive::<Autodiff<Flex>>() else { return layer.forward(x) };
-            let (input, weights) = (tracked.primitive(), weight.primitive());
-            let output = shape.multiply(input, weights);
-            let state = (input.clone(), weights.clone(), shape);
-            let node = Convolution.prepare::<NoCheckpointing>([tracked.node(), weight.node()]);
-            let output = match node.compute_bound().stateful() {
-                OpsKind::Tracked(prepared) => prepared.finish(state, output),
-                OpsKind::UnTracked(prepared) => prepared.finish(output),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(output)
-        }
-        Err(_) => {
-            let (Ok(plain), Ok(weight)) =
-                (x.clone().try_into_primitive::<Flex>(), weight.try_into_primitive::<Flex>())
-            else {
-                return layer.forward(x);
-            };
-            Tensor::from_primitive::<Flex>(shape.multiply(&plain, &weight))
-        }
+    // A layer without a bias adds zeros, which takes no time: the products are copied anyway.
+    let bias = match &layer.bias {
+        Some(bias) => bias.val(),
+        None => Tensor::zeros([channels_out], &x.device()),
     };
-    match &layer.bias {
-        Some(bias) => y + bias.val().reshape([1, channels_out, 1, 1]),
-        None => y,
+    let tracked = (
+        x.clone().try_into_primitive::<Autodiff<Flex>>(),
+        weight.clone().try_into_primitive::<Autodiff<Flex>>(),
+        bias.clone().try_into_primitive::<Autodiff<Flex>>(),
+    );
+    if let (Ok(x), Ok(weight), Ok(bias)) = tracked {
+        let (input, weights) = (x.primitive(), weight.primitive());
+        let output = shape.multiply(input, weights, bias.primitive());
+        let state = (input.clone(), weights.clone(), shape);
+        let node = Convolution.prepare::<NoCheckpointing>([x.node(), weight.node(), bias.node()]);
+        let output = match node.compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(state, output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        };
+        return Tensor::from_primitive::<Autodiff<Flex>>(output);
     }
+    let plain = (
+        x.clone().try_into_primitive::<Flex>(),
+        weight.try_into_primitive::<Flex>(),
+        bias.try_into_primitive::<Flex>(),
+    );
+    let (Ok(input), Ok(weight), Ok(bias)) = plain else { return layer.forward(x) };
+    Tensor::from_primitive::<Flex>(shape.multiply(&input, &weight, &bias))
 }
 
 /// The shape of a convolution with a square kernel, and the same stride and padding along both axes.
@@ -93,12 +96,12 @@ struct Tile {
 #[derive(Clone, Copy, Debug)]
 struct Convolution;
 
-impl Backward<Flex, 2> for Convolution {
+impl Backward<Flex, 3> for Convolution {
     /// Input and weights.
     type State = (Primitive, Primitive, Shape);
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [input, weights] = ops.parents;
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [input, weights, bias] = ops.parents;
         let gradient = grads.consume::<Flex>(&ops.node);
         let (x, weight, shape) = ops.state;
         if let Some(node) = weights {
@@ -106,6 +109,9 @@ impl Backward<Flex, 2> for Convolution {
         }
         if let Some(node) = input {
             grads.register::<Flex>(node.id, shape.input_gradient(&weight, &gradient));
+        }
+        if let Some(node) = bias {
+            grads.register::<Flex>(node.id, shape.bias_gradient(&gradient));
         }
     }
 }
@@ -125,17 +131,17 @@ impl Shape {
         self.channels_in * self.kernel * self.kernel
     }
 
-    /// Returns the output, `[samples, channels_out, ..]`, for the input, `[samples, channels_in, ..]`, and the weights,
-    /// `[channels_out, channels_in, ..]`.
-    fn multiply(&self, x: &Primitive, weight: &Primitive) -> Primitive {
-        let (x, weight) = (x.to_contiguous(), self.weight_matrix(weight));
+    /// Returns the output, `[samples, channels_out, ..]`, for the input, `[samples, channels_in, ..]`, the weights,
+    /// `[channels_out, channels_in, ..]`, and the bias, `[channels_out]`.
+    fn multiply(&self, x: &Primitive, weight: &Primitive, bias: &Primitive) -> Primitive {
+        let (x, weight, bias) = (x.to_contiguous(), self.weight_matrix(weight), bias.to_contiguous());
         let x: &[f32] = x.storage();
         let samples = x.len() / (self.channels_in * self.height * self.width);
         let mut output = vec![0.0; samples * self.channels_out * self.places()];
         for tile in self.tiles(samples) {
             let columns = self.columns(x, &tile);
             let product = Flex::float_matmul(weight.clone(), columns).to_contiguous();
-            self.scatter(product.storage(), &tile, &mut output);
+            self.scatter(product.storage(), bias.storage(), &tile, &mut output);
         }
         let [height, width] = self.output();
         primitive(output, [samples, self.channels_out, height, width])
@@ -168,6 +174,14 @@ impl Shape {
             self.fold(columns.storage(), &tile, &mut sum);
         }
         primitive(sum, [samples, self.channels_in, self.height, self.width])
+    }
+
+    /// Returns the gradient of the bias, `[channels_out]`.
+    fn bias_gradient(&self, gradient: &Primitive) -> Primitive {
+        let gradient = gradient.to_contiguous();
+        let mut sums = vec![0.0_f64; self.channels_out];
+        Planes::of(&gradient, self.channels_out).each(|channel, plane| sums[channel] += sum(plane, |g| g));
+        primitive(sums.into_iter().map(|sum| sum as f32).collect(), [self.channels_out])
     }
 
     /// Splits the output into tiles, one for each matrix product.
@@ -281,14 +295,15 @@ impl Shape {
         primitive(rows, [self.channels_out, tile.samples.len() * tile_places])
     }
 
-    /// Copies the rows of a matrix product into the output by samples, the inverse of [`Self::gather`].
-    fn scatter(&self, rows: &[f32], tile: &Tile, output: &mut [f32]) {
+    /// Copies the rows of a matrix product into the output by samples, the inverse of [`Self::gather`], and adds the bias.
+    fn scatter(&self, rows: &[f32], bias: &[f32], tile: &Tile, output: &mut [f32]) {
         let (places, tile_places, first) = (self.places(), self.tile_places(tile), self.tile_start(tile));
-        for channel in 0..self.channels_out {
+        for (channel, bias) in bias.iter().enumerate() {
             for (place, sample) in tile.samples.clone().enumerate() {
                 let from = &rows[(channel * tile.samples.len() + place) * tile_places..][..tile_places];
                 let start = (sample * self.channels_out + channel) * places + first;
-                output[start..][..tile_places].copy_from_slice(from);
+                let into = output[start..][..tile_places].iter_mut();
+                into.zip(from).for_each(|(into, product)| *into = product + bias);
             }
         }
     }

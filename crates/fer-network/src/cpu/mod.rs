@@ -5,6 +5,7 @@
 mod batch_norm;
 mod conv;
 mod max_pool;
+mod planes;
 mod upsample;
 
 pub(crate) use batch_norm::forward as batch_norm;
