@@ -4,7 +4,7 @@
 //! caller is told.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -122,15 +122,17 @@ impl<W> Shared<W> {
 }
 
 impl<W: Send + 'static> Workers<W> {
-    /// Starts `count` threads, at least one, each with its own state from `build`.
+    /// Starts `count` threads, at least one, each with its own state from `build`. The states are built at the same time, because
+    /// opening a network takes as long as dozens of photos.
     ///
     /// # Errors
-    /// The first state that cannot be built. No thread is started then.
+    /// The first state that cannot be built. No worker is started then.
     pub fn start<F, E>(count: usize, bounds: Bounds, build: F) -> Result<Self, E>
     where
         F: Fn() -> Result<W, E> + Send + Sync + 'static,
+        E: Send,
     {
-        let states = (0..count.max(1)).map(|_| build()).collect::<Result<Vec<_>, _>>()?;
+        let states = build_all(count.max(1), &build)?;
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { lanes: Default::default(), turn: 0, closed: false }),
             wake: Condvar::new(),
@@ -221,6 +223,17 @@ impl<W> Drop for Workers<W> {
             }
         }
     }
+}
+
+/// Builds `count` states, each on a thread.
+fn build_all<W: Send, E: Send>(
+    count: usize,
+    build: &(impl Fn() -> Result<W, E> + Sync),
+) -> Result<Vec<W>, E> {
+    thread::scope(|scope| {
+        let building: Vec<_> = (0..count).map(|_| scope.spawn(build)).collect();
+        building.into_iter().map(|state| state.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// The life of a worker. A panic may leave the state unusable, so the worker goes on with a new one. If that cannot be built, jobs

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fer_pool::{Bounds, Cancellation, Lane, QueueFull, Workers};
 
@@ -85,6 +85,25 @@ fn without_a_new_state_jobs_are_dropped_and_their_callers_told() {
 fn a_state_that_cannot_be_built_is_an_error() {
     let refused = Workers::<State>::start(2, Bounds { jobs: 1, bytes: 0 }, || Err("no model"));
     assert_eq!(refused.err(), Some("no model"));
+}
+
+/// Two workers used to take twice as long to start as one.
+#[test]
+fn states_are_built_at_the_same_time() {
+    let started = AtomicUsize::new(0);
+    let build = move || {
+        started.fetch_add(1, Ordering::Relaxed);
+        let deadline = Instant::now() + WAIT;
+        while started.load(Ordering::Relaxed) < 3 {
+            if Instant::now() > deadline {
+                return Err("the other states wait for this one");
+            }
+            std::thread::yield_now();
+        }
+        Ok(State::default())
+    };
+    let workers = Workers::start(3, Bounds { jobs: 1, bytes: 0 }, build);
+    assert_eq!(workers.unwrap().count(), 3);
 }
 
 #[test]
